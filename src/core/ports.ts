@@ -130,8 +130,6 @@ export interface Levels {
 export const CONTENT = 1;
 /** The payload holds newlines: the SSE encodings need several `data:` lines. */
 export const MULTILINE = 2;
-/** A usage chunk that only the gateway asked for: withheld from the stock wire. */
-export const WITHHELD = 4;
 
 /** One call to an upstream. */
 export interface Call {
@@ -143,7 +141,7 @@ export interface Call {
   readonly stream: boolean;
   /** Choices asked for; 1 where the request says nothing. */
   readonly choices: number;
-  /** Mark the usage chunk as withheld. */
+  /** The gateway asked for usage, the client did not: the usage chunk is read and kept out of the log. */
   readonly withholdUsage: boolean;
   /** Monotonic milliseconds (`performance.now()`) at which the first content must have arrived. */
   readonly firstContentBy: number;

@@ -1,0 +1,244 @@
+import { Admission, type AdmissionLimits, type Place } from "./admission.ts";
+import { Attempt } from "./attempt.ts";
+import { asFault, Fault } from "./errors.ts";
+import { Generation, type GenerationSpec } from "./generation.ts";
+import { Idempotency } from "./idempotency.ts";
+import type { Budget } from "./log.ts";
+import type { Call, DisconnectPolicy, Levels, Observer, Refusal, Upstream } from "./ports.ts";
+
+export interface GatewayLimits extends AdmissionLimits {
+  readonly firstTokenTimeoutMs: number;
+  readonly totalTimeoutMs: number;
+  readonly disconnectGraceMs: number;
+  /** Payload bytes of one log; of all running logs together. */
+  readonly logMaxBytes: number;
+  readonly runningMaxBytes: number;
+}
+
+/** Keeps ended generations for a while. `find` may be answered by another machine one day. */
+export interface Store {
+  keep(generation: Generation): void;
+  find(id: string): Promise<Generation | undefined>;
+  /** How many are kept, and their bytes. */
+  readonly size: number;
+  readonly bytes: number;
+  /** Called for each generation that is let go. */
+  onForgotten(listener: (generation: Generation) => void): void;
+}
+
+export interface GatewayPorts {
+  readonly observer: Observer;
+  readonly store: Store;
+  /** The upstreams that serve a model, in order of preference. Throws `model_not_found` where none does. */
+  upstreams(model: string | undefined): readonly Upstream[];
+}
+
+/** What a client asks to be generated, whatever the transport. */
+export interface StartRequest extends Omit<GenerationSpec, "policy"> {
+  readonly body: Uint8Array;
+  readonly choices: number;
+  readonly withholdUsage: boolean;
+  /** The policy the client chose, and that of the route where it chose none and sent no idempotency key. */
+  readonly policy: DisconnectPolicy | undefined;
+  readonly defaultPolicy: DisconnectPolicy;
+  readonly idempotencyKey: string | undefined;
+  /** A digest of the request's JSON values: what the same idempotency key must come with again. */
+  readonly fingerprint: () => string;
+}
+
+export interface Started {
+  readonly generation: Generation;
+  /** An idempotency key joined it to a generation that was there before. */
+  readonly isAttached: boolean;
+}
+
+/** The façade of the core: start, find, drain. */
+export class Gateway {
+  readonly #limits: GatewayLimits;
+  readonly #ports: GatewayPorts;
+  readonly #admission: Admission;
+  readonly #active = new Map<string, Generation>();
+  readonly #idempotency = new Idempotency();
+  readonly #budget: Budget = { used: 0 };
+  #isDraining = false;
+  #idle: () => void = () => {};
+
+  constructor(limits: GatewayLimits, ports: GatewayPorts) {
+    this.#limits = limits;
+    this.#ports = ports;
+    this.#admission = new Admission(limits);
+    ports.store.onForgotten((generation) => this.#idempotency.forget(generation));
+  }
+
+  get observer(): Observer {
+    return this.#ports.observer;
+  }
+
+  get isDraining(): boolean {
+    return this.#isDraining;
+  }
+
+  get levels(): Levels {
+    const { store } = this.#ports;
+    return {
+      queueDepth: this.#admission.depth,
+      queueLimit: this.#limits.maxQueue,
+      inFlight: this.#admission.inFlight,
+      concurrencyLimit: this.#limits.maxConcurrency,
+      active: this.#active.size,
+      retained: store.size,
+      retainedBytes: store.bytes,
+      draining: this.#isDraining,
+    };
+  }
+
+  /**
+   * Starts a generation, or attaches to the one that the idempotency key names.
+   * @throws Fault `idempotency_conflict`, `draining`, `overloaded`, `queue_full`, `model_not_found`
+   */
+  start(request: StartRequest): Started {
+    const earlier = this.#idempotency.find(request);
+    if (earlier !== undefined) {
+      this.#refused(request, "attached");
+      return { generation: earlier, isAttached: true };
+    }
+    this.#checkOpen(request);
+    const upstreams = this.#ports.upstreams(request.model);
+    return { generation: this.#admit(request, upstreams), isAttached: false };
+  }
+
+  /**
+   * The generation of that id, running or retained.
+   * @throws Fault `generation_not_found` where there is none, or it belongs to another key
+   */
+  async find(id: string, owner: string): Promise<Generation> {
+    const generation = this.#active.get(id) ?? (await this.#ports.store.find(id));
+    if (generation === undefined || generation.spec.owner !== owner) throw new Fault("generation_not_found");
+    return generation;
+  }
+
+  /** From here on new work is refused. */
+  close(): void {
+    this.#isDraining = true;
+  }
+
+  /** Waits for what runs, for at most `timeoutMs`; what is left then fails with `draining`. */
+  async drain(timeoutMs: number): Promise<void> {
+    this.close();
+    if (this.#active.size === 0) return;
+    const late = setTimeout(() => this.#stopAll(), timeoutMs);
+    await new Promise<void>((idle) => {
+      this.#idle = idle;
+    });
+    clearTimeout(late);
+  }
+
+  #stopAll(): void {
+    for (const generation of this.#active.values()) {
+      generation.stop("failed", new Fault("draining", { retryAfterS: 1 }));
+    }
+  }
+
+  #checkOpen(request: StartRequest): void {
+    if (this.#isDraining) {
+      this.#refused(request, "draining");
+      throw new Fault("draining", { retryAfterS: this.#admission.retryAfterS() });
+    }
+    if (this.#budget.used >= this.#limits.runningMaxBytes) {
+      this.#refused(request, "overloaded");
+      throw new Fault("overloaded", { retryAfterS: this.#admission.retryAfterS() });
+    }
+  }
+
+  #refused(request: StartRequest, outcome: Refusal): void {
+    const { model, transport, owner } = request;
+    this.#ports.observer.refused({ model, transport, key: owner }, outcome);
+  }
+
+  #admit(request: StartRequest, upstreams: readonly Upstream[]): Generation {
+    const place = this.#enter(request);
+    const policy = request.policy ?? (request.idempotencyKey === undefined ? request.defaultPolicy : "grace");
+    const { endpoint, model, stream, owner, transport } = request;
+    const generation = new Generation(
+      { endpoint, model, stream, owner, transport, policy },
+      { observer: this.#ports.observer, budget: this.#budget, ...this.#limits },
+    );
+    this.#active.set(generation.id, generation);
+    this.#idempotency.keep(request, generation);
+    if (place.position() === undefined) generation.admitted();
+    else generation.waits(() => place.position());
+    void this.#run(generation, place, request, upstreams);
+    return generation;
+  }
+
+  #enter(request: StartRequest): Place {
+    try {
+      return this.#admission.enter({ bytes: request.body.length });
+    } catch (thrown) {
+      this.#refused(request, "queue_full");
+      throw thrown;
+    }
+  }
+
+  async #run(
+    generation: Generation,
+    place: Place,
+    request: StartRequest,
+    upstreams: readonly Upstream[],
+  ): Promise<void> {
+    // A generation that is stopped while it waits gives its place up at once.
+    const leave = (): void => place.leave(new Fault("cancelled"));
+    generation.stopped.signal.addEventListener("abort", leave, { once: true });
+    void generation.ended.then(() => this.#retire(generation));
+    try {
+      const lease = await place.granted;
+      generation.admitted();
+      try {
+        await this.#generate(generation, request, upstreams);
+      } finally {
+        lease.release();
+      }
+    } catch (thrown) {
+      generation.finish({ status: "failed", fault: asFault(thrown) });
+    } finally {
+      generation.stopped.signal.removeEventListener("abort", leave);
+    }
+  }
+
+  async #generate(
+    generation: Generation,
+    request: StartRequest,
+    upstreams: readonly Upstream[],
+  ): Promise<void> {
+    const upstream = upstreams[0];
+    if (upstream === undefined) throw new Fault("model_not_found", { param: "model" });
+    if (generation.isEnded) return;
+    generation.upstream = upstream.name;
+    const attempt = new Attempt(generation);
+    await upstream.attempt(this.#call(request), attempt, generation.stopped.signal);
+    const failure = attempt.failure;
+    if (failure !== undefined) generation.finish(failure);
+    else if (!attempt.hasEnded) throw new Error(`upstream ${upstream.name} came back without an ending`);
+  }
+
+  #call(request: StartRequest): Call {
+    const { endpoint, model, body, stream, choices, withholdUsage } = request;
+    const patienceMs = stream ? this.#limits.firstTokenTimeoutMs : this.#limits.totalTimeoutMs;
+    return {
+      endpoint,
+      model,
+      body,
+      stream,
+      choices,
+      withholdUsage,
+      firstContentBy: performance.now() + patienceMs,
+    };
+  }
+
+  /** The generation has ended: from running to retained. */
+  #retire(generation: Generation): void {
+    this.#active.delete(generation.id);
+    this.#ports.store.keep(generation);
+    if (this.#active.size === 0) this.#idle();
+  }
+}

@@ -1,0 +1,93 @@
+/** Follows a generation on an HTTP response: as an event stream, or as the one body of an answer that is not streamed. */
+import type { FastifyReply, FastifyRequest } from "fastify";
+import { Fault } from "../core/errors.ts";
+import type { Generation } from "../core/generation.ts";
+import type { Reader } from "../core/reader.ts";
+import { Delivery, type DeliveryLimits } from "../transport/deliver.ts";
+import { EVENT_STREAM_HEADERS, type SseEncoding, SseOutlet } from "../transport/sse.ts";
+import { writeFault } from "./faults.ts";
+
+export interface Follow {
+  readonly encoding: SseEncoding;
+  readonly limits: DeliveryLimits;
+  /** Start after this seq; the caller has checked that it exists. */
+  readonly after: number;
+  /** A creating route: its headers wait for the first content, and an early failure has its own status. */
+  readonly earlyHeadersMs?: number;
+  readonly tellsPosition: boolean;
+  /** Whether this is the reader that its creating request made: its first content is timed. */
+  readonly isFirstHand: boolean;
+  /** Replay only what is there. */
+  readonly untilNow?: boolean;
+  readonly headers?: Record<string, string>;
+}
+
+const named = (request: FastifyRequest, generation: Generation): Record<string, string> => ({
+  "x-request-id": request.id,
+  "x-generation-id": generation.id,
+});
+
+/** Streams events until the ending, the reader's departure or, with `untilNow`, what is there now. */
+export function followAsEvents(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  generation: Generation,
+  follow: Follow,
+): void {
+  reply.hijack();
+  const response = reply.raw;
+  const ids = named(request, generation);
+  const reader = generation.join("sse", follow.isFirstHand);
+  const outlet = new SseOutlet(generation, response, {
+    encoding: follow.encoding,
+    tellsPosition: follow.tellsPosition,
+    headers: () => ({ ...generation.answerHeaders, ...EVENT_STREAM_HEADERS, ...follow.headers, ...ids }),
+    ...(follow.earlyHeadersMs === undefined
+      ? {}
+      : { earlyHeadersMs: follow.earlyHeadersMs, refuse: (fault) => writeFault(response, fault, ids) }),
+  });
+  const until = follow.untilNow === true ? generation.log.lastSeq : undefined;
+  const delivery = new Delivery(reader, outlet, follow.after, follow.limits, { until });
+  response.on("drain", () => delivery.drained());
+  response.on("close", () => {
+    outlet.release();
+    delivery.stop(true);
+  });
+  delivery.start();
+  // It may have left before there was anything to leave.
+  if (response.destroyed) delivery.stop(true);
+}
+
+/** Answers with the one body of a generation that is not streamed, once it has ended. */
+export async function answerWhole(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  generation: Generation,
+  isFirstHand: boolean,
+): Promise<void> {
+  reply.hijack();
+  const response = reply.raw;
+  const reader = generation.join("json", isFirstHand);
+  response.on("close", () => reader.leave(true));
+  if (response.destroyed) reader.leave(true);
+  await generation.ended;
+  sendWhole(request, reply, generation, reader);
+}
+
+function sendWhole(
+  request: FastifyRequest,
+  reply: FastifyReply,
+  generation: Generation,
+  reader: Reader,
+): void {
+  const { log } = generation;
+  const ids = named(request, generation);
+  if (log.head === 0) writeFault(reply.raw, log.ending?.fault ?? new Fault("internal_error"), ids);
+  else if (!reply.raw.destroyed) {
+    const body = log.payload(1);
+    const headers = { ...generation.answerHeaders, "content-type": "application/json", ...ids };
+    reply.raw.writeHead(200, { ...headers, "content-length": body.length });
+    reply.raw.end(body);
+  }
+  reader.leave(false);
+}

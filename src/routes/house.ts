@@ -1,0 +1,100 @@
+import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from "fastify";
+import { Fault } from "../core/errors.ts";
+import type { Gateway, Started } from "../core/gateway.ts";
+import type { DisconnectPolicy, Transport } from "../core/ports.ts";
+import type { DeliveryLimits } from "../transport/deliver.ts";
+import type { Catalog } from "../upstream/catalog.ts";
+import { type Additions, readStart } from "./request.ts";
+
+declare module "fastify" {
+  interface FastifyRequest {
+    /** The name of the key that the request came with, or `none`. */
+    owner: string;
+  }
+  interface FastifyContextConfig {
+    /** A request here creates a generation: its refusal is counted, under this transport. */
+    creates?: Transport;
+  }
+}
+
+/** What the routes share. */
+export interface House {
+  readonly gateway: Gateway;
+  readonly catalog: Catalog;
+  readonly limits: HouseLimits;
+  /** What the gateway may add to request bodies. */
+  readonly additions: Additions;
+}
+
+export interface HouseLimits extends DeliveryLimits {
+  readonly earlyHeadersMs: number;
+  readonly maxBodyBytes: number;
+}
+
+export type Answerer = (request: FastifyRequest, reply: FastifyReply) => unknown;
+type Method = "GET" | "POST";
+
+const METHODS: readonly HTTPMethods[] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+
+/** Mounts a path: the methods it takes, and a clear 405 for the others. */
+export function mount(
+  app: FastifyInstance,
+  path: string,
+  answerers: Partial<Record<Method, Answerer>>,
+  creates?: Transport,
+): void {
+  const taken = Object.keys(answerers) as Method[];
+  for (const method of taken) {
+    const handler = answerers[method] as Answerer;
+    app.route({
+      method,
+      url: path,
+      handler,
+      ...(creates === undefined || method !== "POST" ? {} : { config: { creates } }),
+    });
+  }
+  app.route({
+    method: METHODS.filter((method) => !(taken as readonly HTTPMethods[]).includes(method)),
+    url: path,
+    handler: (_request, reply) => {
+      reply.header("allow", taken.join(", "));
+      throw new Fault("method_not_allowed", { message: `This route takes ${taken.join(" and ")}.` });
+    },
+  });
+}
+
+/** The body as it came. */
+export const bodyOf = (request: FastifyRequest): Buffer | undefined => request.body as Buffer | undefined;
+
+export const headerOf = (request: FastifyRequest, name: string): string | undefined => {
+  const value = request.headers[name];
+  return Array.isArray(value) ? value.join(", ") : value;
+};
+
+export interface StartTerms {
+  readonly endpoint: string;
+  readonly body: Uint8Array | undefined;
+  readonly impliesStream: boolean;
+  readonly defaultPolicy: DisconnectPolicy;
+  readonly policy?: unknown;
+  readonly transport: (isStream: boolean) => Transport;
+}
+
+/** Starts what an HTTP request asks for. @throws Fault */
+export async function startOverHttp(
+  house: House,
+  request: FastifyRequest,
+  terms: StartTerms,
+): Promise<Started> {
+  const start = await readStart(
+    terms.body,
+    {
+      ...terms,
+      owner: request.owner,
+      policy: headerOf(request, "x-sluice-on-disconnect") ?? terms.policy,
+      idempotencyKey: headerOf(request, "idempotency-key"),
+    },
+    house.additions,
+  );
+  return house.gateway.start(start);
+}

@@ -1,0 +1,67 @@
+/** What operators and browsers ask for: health, metrics, the playground and the API's description. */
+import { readFileSync } from "node:fs";
+import type { FastifyInstance, FastifyReply } from "fastify";
+import { Fault } from "../core/errors.ts";
+import type { House } from "./house.ts";
+
+export interface Scrape {
+  readonly contentType: string;
+  render(): Promise<string>;
+}
+
+const WEB = new URL("../web/", import.meta.url);
+
+const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
+  "/": ["index.html", "text/html; charset=utf-8"],
+  "/playground.css": ["playground.css", "text/css; charset=utf-8"],
+  "/playground.js": ["playground.js", "text/javascript; charset=utf-8"],
+  "/openapi.json": ["openapi.json", "application/json"],
+};
+
+/** Paths that need no key: health, the page and its files, the description. */
+export const OPEN_PATHS: ReadonlySet<string> = new Set([
+  "/livez",
+  "/readyz",
+  "/healthz",
+  ...Object.keys(FILES),
+]);
+export const HEALTH_PATHS: ReadonlySet<string> = new Set(["/livez", "/readyz", "/healthz"]);
+
+/** The page runs its own files and talks to its own gateway; nothing else. */
+const PAGE_HEADERS: Readonly<Record<string, string>> = {
+  "content-security-policy":
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; " +
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+  "x-content-type-options": "nosniff",
+  "referrer-policy": "no-referrer",
+  "cross-origin-opener-policy": "same-origin",
+};
+
+export function operationRoutes(app: FastifyInstance, house: House, scrape: Scrape): void {
+  const method = ["GET", "HEAD"];
+  for (const url of ["/livez", "/healthz"]) app.route({ method, url, handler: () => ({ status: "ok" }) });
+  app.route({ method, url: "/readyz", handler: (_request, reply) => ready(house, reply) });
+  app.route({
+    method: "GET",
+    url: "/metrics",
+    handler: async (_request, reply) => {
+      reply.header("content-type", scrape.contentType);
+      return scrape.render();
+    },
+  });
+  for (const [url, [file, type]] of Object.entries(FILES)) {
+    const content = readFileSync(new URL(file, WEB));
+    app.route({
+      method,
+      url,
+      handler: (_request, reply) =>
+        reply.headers({ ...PAGE_HEADERS, "content-type": type, "cache-control": "no-cache" }).send(content),
+    });
+  }
+}
+
+function ready(house: House, reply: FastifyReply): { status: string } {
+  if (!house.gateway.isDraining) return { status: "ready" };
+  reply.code(503).header("retry-after", "1");
+  throw new Fault("draining", { retryAfterS: 1 });
+}

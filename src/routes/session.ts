@@ -1,0 +1,260 @@
+/** One WebSocket client: its messages and its subscriptions (PROTOCOL.md, section 3). */
+
+import type { Socket } from "node:net";
+import type { WebSocket } from "ws";
+import { asFault, Fault } from "../core/errors.ts";
+import type { Generation } from "../core/generation.ts";
+import { Delivery } from "../transport/deliver.ts";
+import { CLOSE, Connection, WebSocketOutlet } from "../transport/websocket.ts";
+import { resumed } from "./generations.ts";
+import type { House } from "./house.ts";
+import { BadMessage, type ClientMessage, type MessageOf, readMessage } from "./messages.ts";
+import { CHAT, memberBytes, readPosition, readStart } from "./request.ts";
+
+export const SUBPROTOCOL = "sluice.v1";
+export const MAX_SUBSCRIPTIONS = 64;
+const MAX_BAD_MESSAGES = 100;
+/** A client that is told to come back is told when. Milliseconds. */
+const RETRY_MS = 1000;
+
+interface Subscription {
+  readonly generation: Generation;
+  readonly delivery: Delivery;
+}
+
+export class Session {
+  readonly #house: House;
+  readonly #owner: string;
+  readonly #ws: WebSocket;
+  readonly #connection: Connection;
+  readonly #onClosed: (session: Session) => void;
+  /** By the client's own name. */
+  readonly #subscriptions = new Map<string, Subscription>();
+  #badMessages = 0;
+  #isClosed = false;
+  #isDraining = false;
+  /** Messages are answered one after the other, in the order in which they came. */
+  #tail: Promise<void> = Promise.resolve();
+
+  constructor(
+    house: House,
+    owner: string,
+    ws: WebSocket,
+    socket: Socket,
+    onClosed: (session: Session) => void,
+  ) {
+    this.#house = house;
+    this.#owner = owner;
+    this.#ws = ws;
+    this.#onClosed = onClosed;
+    this.#connection = new Connection(ws, socket, house.limits.heartbeatMs, () => this.#drained());
+    house.gateway.observer.connectionOpened();
+    ws.on("message", (data, isBinary) => this.#received(data as Buffer, isBinary));
+    ws.on("close", () => this.#closed());
+  }
+
+  start(): void {
+    this.#connection.send({
+      type: "ready",
+      protocol: SUBPROTOCOL,
+      heartbeat_ms: this.#house.limits.heartbeatMs,
+      max_message_bytes: this.#house.limits.maxBodyBytes,
+      max_subscriptions: MAX_SUBSCRIPTIONS,
+    });
+    if (this.#house.gateway.isDraining) this.#drainNewcomer();
+  }
+
+  /** The gateway is going away: idle connections close, the others when their subscriptions have ended. */
+  drain(): void {
+    this.#isDraining = true;
+    this.#connection.send({ type: "draining", retry_ms: RETRY_MS });
+    this.#leaveIfIdle();
+  }
+
+  /** Joining what runs is no new work: who comes during the drain has a moment to do so. */
+  #drainNewcomer(): void {
+    this.#connection.send({ type: "draining", retry_ms: RETRY_MS });
+    setTimeout(() => {
+      this.#isDraining = true;
+      this.#leaveIfIdle();
+    }, RETRY_MS).unref();
+  }
+
+  close(code: number, reason: string): void {
+    this.#connection.close(code, reason);
+  }
+
+  #received(data: Buffer, isBinary: boolean): void {
+    // What comes while a message is being answered stays in the socket.
+    this.#ws.pause();
+    this.#tail = this.#tail.then(async () => {
+      await this.#answer(data, isBinary);
+      if (!this.#isClosed) this.#ws.resume();
+    });
+  }
+
+  async #answer(data: Buffer, isBinary: boolean): Promise<void> {
+    if (this.#isClosed || !this.#connection.isOpen) return;
+    let message: ClientMessage | undefined;
+    try {
+      message = readMessage(data, isBinary);
+      await this.#act(message, data);
+    } catch (thrown) {
+      this.#tell(thrown, message);
+      if (thrown instanceof BadMessage && ++this.#badMessages > MAX_BAD_MESSAGES) {
+        this.#connection.close(CLOSE.badMessages, "too many bad messages");
+      }
+    }
+  }
+
+  #tell(thrown: unknown, message: ClientMessage | undefined): void {
+    const fault = asFault(thrown);
+    const id = thrown instanceof BadMessage ? thrown.id : (message as { id?: string } | undefined)?.id;
+    const generation = (message as { generation?: string } | undefined)?.generation;
+    this.#connection.send({
+      type: "error",
+      ...(id === undefined ? {} : { id }),
+      ...(generation === undefined ? {} : { generation }),
+      error: fault.toObject(),
+    });
+  }
+
+  #act(message: ClientMessage, data: Buffer): Promise<void> | void {
+    switch (message.type) {
+      case "generate":
+        return this.#generate(message, data);
+      case "subscribe":
+        return this.#subscribe(message);
+      case "unsubscribe":
+        return this.#unsubscribe(message);
+      case "cancel":
+        return this.#cancel(message);
+      case "ping":
+        return this.#connection.send({ type: "pong" });
+    }
+  }
+
+  async #generate(message: MessageOf<"generate">, data: Buffer): Promise<void> {
+    const { gateway, additions } = this.#house;
+    try {
+      this.#checkName(message.id);
+      const start = await readStart(
+        memberBytes(data, "request"),
+        {
+          endpoint: CHAT,
+          owner: this.#owner,
+          transport: () => "websocket",
+          impliesStream: true,
+          policy: message.on_disconnect,
+          defaultPolicy: "grace",
+          idempotencyKey: message.idempotency_key,
+        },
+        additions,
+      );
+      if (this.#isClosed) return;
+      const { generation, isAttached } = gateway.start(start);
+      this.#follow(message.id, generation, 0, !isAttached);
+    } catch (thrown) {
+      countRefusal(this.#house, asFault(thrown), "websocket", this.#owner);
+      throw thrown;
+    }
+  }
+
+  async #subscribe(message: MessageOf<"subscribe">): Promise<void> {
+    const { starting_after: given } = message;
+    const after = given === undefined ? 0 : readPosition(given, "starting_after");
+    this.#checkName(message.id);
+    const generation = await resumed(this.#house, message.generation, this.#owner, after, "websocket");
+    if (!this.#isClosed) this.#follow(message.id, generation, after, after === 0);
+  }
+
+  #unsubscribe({ id }: MessageOf<"unsubscribe">): void {
+    const { generation, delivery } = this.#named(id);
+    delivery.stop(false);
+    this.#connection.send({ type: "unsubscribed", id, generation: generation.id });
+  }
+
+  async #cancel({ id, generation: name }: MessageOf<"cancel">): Promise<void> {
+    if (id === undefined && name === undefined)
+      throw new BadMessage("invalid_request", "cancel needs an id or a generation.");
+    const generation =
+      id === undefined
+        ? await this.#house.gateway.find(name as string, this.#owner)
+        : this.#named(id).generation;
+    generation.cancel("cancelled");
+  }
+
+  #named(id: string): Subscription {
+    const subscription = this.#subscriptions.get(id);
+    if (subscription === undefined)
+      throw new Fault("invalid_request", { message: `Nothing here is called ${id}.`, param: "id" });
+    return subscription;
+  }
+
+  #checkName(id: string): void {
+    if (this.#subscriptions.has(id)) {
+      throw new Fault("invalid_request", { message: `There is already a subscription ${id}.`, param: "id" });
+    }
+    if (this.#subscriptions.size >= MAX_SUBSCRIPTIONS)
+      throw new Fault("too_many_subscriptions", { retryAfterS: 1 });
+  }
+
+  #follow(id: string, generation: Generation, after: number, isFirstHand: boolean): void {
+    for (const subscription of this.#subscriptions.values()) {
+      if (subscription.generation === generation) throw new Fault("already_subscribed");
+    }
+    const reader = generation.join("websocket", isFirstHand);
+    const outlet = new WebSocketOutlet(generation, this.#connection, () => this.#cutOff());
+    const delivery = new Delivery(reader, outlet, after, this.#house.limits, {
+      onOver: () => {
+        this.#subscriptions.delete(id);
+        this.#leaveIfIdle();
+      },
+    });
+    this.#subscriptions.set(id, { generation, delivery });
+    const { status, log } = generation;
+    this.#connection.send({ type: "accepted", id, generation: generation.id, status, last_seq: log.lastSeq });
+    delivery.start();
+  }
+
+  #leaveIfIdle(): void {
+    if (this.#isDraining && this.#subscriptions.size === 0)
+      this.#connection.close(CLOSE.goingAway, "draining");
+  }
+
+  #drained(): void {
+    for (const { delivery } of this.#subscriptions.values()) delivery.drained();
+  }
+
+  /** A reader took nothing for too long; all that share the socket go with it, and can resume. */
+  #cutOff(): void {
+    this.#connection.cut(CLOSE.tryLater, "slow_reader");
+    this.#stopAll();
+  }
+
+  #stopAll(): void {
+    for (const { delivery } of [...this.#subscriptions.values()]) delivery.stop(true);
+  }
+
+  #closed(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    this.#connection.release();
+    this.#stopAll();
+    this.#house.gateway.observer.connectionClosed();
+    this.#onClosed(this);
+  }
+}
+
+/** Counts a creating request that was refused before the gateway counted it. */
+export function countRefusal(
+  { gateway }: House,
+  fault: Fault,
+  transport: "sse" | "websocket" | "json" | "none",
+  key: string,
+): void {
+  const facts = { model: undefined, transport, key };
+  const { status } = fault.row;
+  if (status === 401 || status === 403) gateway.observer.refused(facts, "unauthorized");
+  else if (status < 500 && status !== 429) gateway.observer.refused(facts, "invalid");
+}

@@ -1,0 +1,159 @@
+/** The composition: the only file that knows every room. Adding an upstream, a dialect, a store or a route is a line here. */
+import type { AddressInfo } from "node:net";
+import type { FastifyBaseLogger } from "fastify";
+import type { Config, UpstreamConfig } from "./config.ts";
+import { Gateway } from "./core/gateway.ts";
+import { chat } from "./dialect/chat.ts";
+import { type Emulator, startEmulator } from "./emulator/index.ts";
+import { Metrics } from "./metrics/metrics.ts";
+import { buildWeb, type Web } from "./routes/web.ts";
+import { Keys } from "./security/keys.ts";
+import { MemoryStore } from "./store/memory.ts";
+import { CLOSE } from "./transport/websocket.ts";
+import { Catalog } from "./upstream/catalog.ts";
+import { OpenAiUpstream } from "./upstream/openai.ts";
+import { newDispatcher } from "./upstream/transport.ts";
+
+export interface Server {
+  /** Where it listens: `http://127.0.0.1:8000`. */
+  readonly url: string;
+  /** Base URLs of the upstreams by name, the demo's included. */
+  readonly upstreams: readonly { readonly name: string; readonly baseUrl: string }[];
+  /** Asks the upstream for its models. Rejects with the fault where it cannot be asked. */
+  probe(): Promise<readonly string[]>;
+  /** Refuses new work, lets what runs end within the shutdown time, then closes everything. Safe to call again. */
+  drain(): Promise<void>;
+  /** Closes everything now. */
+  close(): Promise<void>;
+}
+
+/** After the drain, so long for the last bytes to leave. Milliseconds. */
+const FLUSH_MS = 2000;
+
+/** Starts the gateway. Rejects where it cannot listen. */
+export async function startServer(
+  config: Config,
+  logger: FastifyBaseLogger,
+  version: string,
+): Promise<Server> {
+  const demo = config.upstreams.some((upstream) => upstream.demo) ? await startEmulator() : undefined;
+  const upstreams = config.upstreams.map((upstream) =>
+    upstream.demo && demo ? { ...upstream, baseUrl: demo.url } : upstream,
+  );
+  const core = buildCore(config, upstreams, version, logger);
+  const web = await buildWeb({
+    house: {
+      gateway: core.gateway,
+      catalog: core.catalog,
+      limits: config,
+      additions: { defaultModel: () => core.catalog.defaultModel(), includeUsage: config.includeUsage },
+    },
+    scrape: core.metrics,
+    keys: new Keys(config.apiKeys),
+    browsers: { ...browserRules(config) },
+    areMetricsOpen: config.metricsAuth === "none",
+    maxConnections: config.maxConnections,
+    logger,
+  });
+  await web.app.listen({ host: config.host, port: config.port });
+  return {
+    ...lifecycle(config, core, web, demo),
+    url: addressOf(web),
+    upstreams,
+    probe: () => core.catalog.models(),
+  };
+}
+
+interface Core {
+  readonly gateway: Gateway;
+  readonly catalog: Catalog;
+  readonly metrics: Metrics;
+  release(): Promise<void>;
+}
+
+function buildCore(
+  config: Config,
+  upstreams: readonly UpstreamConfig[],
+  version: string,
+  logger: FastifyBaseLogger,
+): Core {
+  const store = new MemoryStore(config);
+  const dispatcher = newDispatcher();
+  const metrics = new Metrics({
+    version,
+    keyNames: config.apiKeys.map(({ name }) => name),
+    models: namedModels(config),
+    upstreams: upstreams.map(({ name }) => name),
+    levels: () => gateway.levels,
+    onFault: (fault) => logger.warn({ err: fault }, "a metric was given a value it cannot take"),
+  });
+  const entries = upstreams.map((upstream) => ({
+    models: upstream.models,
+    upstream: new OpenAiUpstream({
+      name: upstream.name,
+      baseUrl: upstream.baseUrl,
+      ...(upstream.apiKey === undefined ? {} : { apiKey: upstream.apiKey }),
+      stallTimeoutMs: upstream.stallTimeoutMs ?? config.stallTimeoutMs,
+      maxEventBytes: config.logMaxBytes,
+      dialects: [chat],
+      dispatcher,
+      observer: metrics,
+    }),
+  }));
+  const catalog = new Catalog(entries, config.defaultModel, (models) => metrics.know(models));
+  const gateway = new Gateway(config, {
+    observer: metrics,
+    store,
+    upstreams: (model) => catalog.serving(model),
+  });
+  const release = async (): Promise<void> => {
+    store.close();
+    metrics.close();
+    await dispatcher.destroy();
+  };
+  return { gateway, catalog, metrics, release };
+}
+
+function lifecycle(
+  config: Config,
+  core: Core,
+  web: Web,
+  demo: Emulator | undefined,
+): Pick<Server, "drain" | "close"> {
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => (closing ??= closeAll(core, web, demo));
+  const drain = async (): Promise<void> => {
+    core.gateway.close();
+    for (const session of [...web.sessions]) session.drain();
+    await core.gateway.drain(config.shutdownTimeoutMs);
+    for (const session of [...web.sessions]) session.close(CLOSE.restart, "restart");
+    await close();
+  };
+  return { drain, close };
+}
+
+async function closeAll(core: Core, web: Web, demo: Emulator | undefined): Promise<void> {
+  const late = setTimeout(() => web.app.server.closeAllConnections(), FLUSH_MS);
+  web.app.server.closeIdleConnections();
+  await web.app.close();
+  clearTimeout(late);
+  await demo?.close();
+  await core.release();
+}
+
+/** Models that the configuration names outright; patterns name none. */
+function namedModels(config: Config): string[] {
+  const named = config.upstreams.flatMap(({ models }) => models).filter((model) => !model.includes("*"));
+  return config.defaultModel === undefined ? named : [...named, config.defaultModel];
+}
+
+const browserRules = (config: Config) => ({
+  corsOrigins: config.corsOrigins,
+  ...(config.publicUrl === undefined ? {} : { publicUrl: config.publicUrl }),
+  isKeyless: config.apiKeys.length === 0,
+});
+
+function addressOf(web: Web): string {
+  const { address, family, port } = web.app.server.address() as AddressInfo;
+  return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+}

@@ -1,0 +1,173 @@
+/** The WebSocket side of delivery: one connection, and the outlet of each subscription on it. */
+import type { Socket } from "node:net";
+import type { WebSocket } from "ws";
+import type { Generation } from "../core/generation.ts";
+import type { Ending } from "../core/ports.ts";
+import type { Outlet } from "./deliver.ts";
+import { endingObject } from "./encoding.ts";
+import { eventFrames, textFrame } from "./frames.ts";
+
+/** Close codes (PROTOCOL.md, section 3); those below 4000 other than 1000, 1008 and 1009 say: reconnect and resume. */
+export const CLOSE = {
+  done: 1000,
+  goingAway: 1001,
+  policy: 1008,
+  internal: 1011,
+  restart: 1012,
+  tryLater: 1013,
+  badMessages: 4400,
+  unauthenticated: 4401,
+  tooManyConnections: 4429,
+} as const;
+
+/** After a close frame that the peer may never read, the socket is dropped. Milliseconds. */
+const CLOSE_PATIENCE_MS = 1000;
+
+/**
+ * One WebSocket connection. Frames are written to the socket directly, in order with those of `ws`, which without compression
+ * writes synchronously; all that one turn of the event loop brings leaves in one write.
+ */
+export class Connection {
+  readonly #ws: WebSocket;
+  readonly #socket: Socket;
+  readonly #heartbeatMs: number;
+  readonly #onDrain: () => void;
+  readonly #uncork = (): void => {
+    this.#isCorked = false;
+    this.#socket.uncork();
+  };
+  #isCorked = false;
+  #isClosing = false;
+  #isAnswered = true;
+  #lastWriteAt = performance.now();
+  #timer: NodeJS.Timeout | undefined;
+
+  /** @param onDrain called when a full socket takes bytes again */
+  constructor(ws: WebSocket, socket: Socket, heartbeatMs: number, onDrain: () => void) {
+    this.#ws = ws;
+    this.#socket = socket;
+    this.#heartbeatMs = heartbeatMs;
+    this.#onDrain = onDrain;
+    socket.on("drain", onDrain);
+    ws.on("pong", () => {
+      this.#isAnswered = true;
+    });
+    this.#schedule();
+  }
+
+  get isFull(): boolean {
+    return this.#socket.writableNeedDrain;
+  }
+
+  get backlog(): number {
+    return this.#socket.writableLength;
+  }
+
+  get isOpen(): boolean {
+    return !this.#isClosing && this.#ws.readyState === this.#ws.OPEN;
+  }
+
+  send(message: object): void {
+    this.write(textFrame(message));
+  }
+
+  /** Writes whole frames. */
+  write(frames: Buffer): void {
+    if (!this.isOpen) return;
+    if (!this.#isCorked) {
+      this.#isCorked = true;
+      this.#socket.cork();
+      setImmediate(this.#uncork);
+    }
+    this.#socket.write(frames);
+    this.#lastWriteAt = performance.now();
+  }
+
+  /** Says goodbye with a code; nothing is written after it. */
+  close(code: number, reason: string): void {
+    if (!this.isOpen) return;
+    this.#isClosing = true;
+    this.#ws.close(code, reason);
+  }
+
+  /** Closes a connection whose peer may not read any more: the code is sent, and the socket dropped soon after. */
+  cut(code: number, reason: string): void {
+    if (!this.isOpen) return;
+    this.close(code, reason);
+    setTimeout(() => this.#ws.terminate(), CLOSE_PATIENCE_MS).unref();
+  }
+
+  /** The socket is closed: no timer and no listener stays. */
+  release(): void {
+    this.#isClosing = true;
+    clearTimeout(this.#timer);
+    this.#socket.off("drain", this.#onDrain);
+  }
+
+  #schedule(): void {
+    this.#timer = setTimeout(() => this.#beat(), this.#heartbeatMs);
+  }
+
+  /** A heartbeat on silence, and a ping that the peer must have answered by the next one. */
+  #beat(): void {
+    if (!this.isOpen) return;
+    // A full socket is the delivery's to judge: its peer may well be alive and slow.
+    if (!this.isFull) {
+      if (!this.#isAnswered) return this.#ws.terminate();
+      if (performance.now() - this.#lastWriteAt >= this.#heartbeatMs) this.send({ type: "heartbeat" });
+      this.#isAnswered = false;
+      this.#ws.ping();
+    }
+    this.#schedule();
+  }
+}
+
+/** One subscription's way out through its connection. */
+export class WebSocketOutlet implements Outlet {
+  readonly transport = "websocket";
+  readonly tellsPosition = true;
+  readonly #generation: Generation;
+  readonly #connection: Connection;
+  readonly #cut: () => void;
+
+  /** @param cut called to cut the whole connection off */
+  constructor(generation: Generation, connection: Connection, cut: () => void) {
+    this.#generation = generation;
+    this.#connection = connection;
+    this.#cut = cut;
+  }
+
+  get isFull(): boolean {
+    return this.#connection.isFull;
+  }
+
+  get backlog(): number {
+    return this.#connection.backlog;
+  }
+
+  get isOpen(): boolean {
+    return this.#connection.isOpen;
+  }
+
+  events(after: number, last: number): void {
+    this.#connection.write(eventFrames(this.#generation, after, last));
+  }
+
+  queued(position: number): void {
+    this.#connection.send({ type: "queued", generation: this.#generation.id, position });
+  }
+
+  /** The connection breaks its own silence, once for all its subscriptions. */
+  heartbeat(): void {}
+
+  ending(ending: Ending, seq: number): void {
+    this.#connection.send({ type: "end", generation: this.#generation.id, seq, ...endingObject(ending) });
+  }
+
+  /** A subscription is followed to its end. */
+  close(): void {}
+
+  cut(): void {
+    this.#cut();
+  }
+}

@@ -1,0 +1,102 @@
+import { Fault } from "../core/errors.ts";
+import type { Upstream } from "../core/ports.ts";
+import { at, listAt } from "../dialect/json.ts";
+import type { OpenAiUpstream } from "./openai.ts";
+
+export interface CatalogEntry {
+  readonly upstream: OpenAiUpstream;
+  /** Patterns of the models it serves, `*` standing for any characters; none: every model. */
+  readonly models: readonly string[];
+}
+
+/** A listing is asked for again after so long. Milliseconds. */
+const LISTING_MS = 60_000;
+/** How long a listing may take. Milliseconds. */
+const LISTING_TIMEOUT_MS = 10_000;
+
+/** Which upstream serves which model, and what the upstreams list. */
+export class Catalog {
+  readonly #entries: readonly CatalogEntry[];
+  readonly #defaultModel: string | undefined;
+  readonly #onListed: (models: readonly string[]) => void;
+  #listed: readonly string[] = [];
+  #listedAt = Number.NEGATIVE_INFINITY;
+  #listing: Promise<readonly string[]> | undefined;
+
+  /** @param onListed told the names of models whenever the upstreams were asked */
+  constructor(
+    entries: readonly CatalogEntry[],
+    defaultModel: string | undefined,
+    onListed: (models: readonly string[]) => void,
+  ) {
+    this.#entries = entries;
+    this.#defaultModel = defaultModel;
+    this.#onListed = onListed;
+  }
+
+  /** The upstreams for a model, in order of preference. @throws Fault `model_not_found` */
+  serving(model: string | undefined): readonly Upstream[] {
+    const serving = this.#entries
+      .filter(({ models }) => serves(models, model))
+      .map(({ upstream }) => upstream);
+    if (serving.length === 0) throw new Fault("model_not_found", { param: "model" });
+    return serving;
+  }
+
+  /** The upstream for calls that are no generations. @throws Fault `model_not_found` */
+  first(model?: string): OpenAiUpstream {
+    const [entry] = this.#entries.filter(({ models }) => model === undefined || serves(models, model));
+    if (entry === undefined) throw new Fault("model_not_found", { param: "model" });
+    return entry.upstream;
+  }
+
+  /** The model for a request that names none. @throws Fault `invalid_request` where that is not clear */
+  async defaultModel(): Promise<string> {
+    if (this.#defaultModel !== undefined) return this.#defaultModel;
+    const [only, ...others] = await this.models();
+    if (only !== undefined && others.length === 0) return only;
+    const message =
+      only === undefined
+        ? "The request names no model, and the upstream lists none."
+        : "The request names no model, and the upstream lists several.";
+    throw new Fault("invalid_request", { message, param: "model" });
+  }
+
+  /** Names of the models that the first upstream lists. @throws Fault where it cannot be asked */
+  models(): Promise<readonly string[]> {
+    if (performance.now() - this.#listedAt < LISTING_MS) return Promise.resolve(this.#listed);
+    this.#listing ??= this.#list().finally(() => {
+      this.#listing = undefined;
+    });
+    return this.#listing;
+  }
+
+  async #list(): Promise<readonly string[]> {
+    const { body } = await this.first().relay("get", "/models", AbortSignal.timeout(LISTING_TIMEOUT_MS));
+    let listing: unknown;
+    try {
+      listing = JSON.parse(body.toString("utf8"));
+    } catch (thrown) {
+      throw new Fault("upstream_error", {
+        message: "The upstream's list of models is not JSON.",
+        cause: thrown,
+      });
+    }
+    const names = listAt(listing, "data").map((model) => at(model, "id"));
+    this.#listed = names.filter((name) => typeof name === "string");
+    this.#listedAt = performance.now();
+    this.#onListed(this.#listed);
+    return this.#listed;
+  }
+}
+
+function serves(patterns: readonly string[], model: string | undefined): boolean {
+  return (
+    patterns.length === 0 || (model !== undefined && patterns.some((pattern) => matches(pattern, model)))
+  );
+}
+
+function matches(pattern: string, model: string): boolean {
+  const parts = pattern.split("*").map((part) => part.replace(/[\\^$.|?+()[\]{}]/g, "\\$&"));
+  return new RegExp(`^${parts.join(".*")}$`, "s").test(model);
+}

@@ -1,0 +1,216 @@
+/** An OpenAI-compatible upstream, through the official SDK: the only file that imports it. */
+import OpenAI from "openai";
+import type { Dispatcher } from "undici";
+import { asFault, Fault } from "../core/errors.ts";
+import type { AttemptEnd, Call, Intake, Observer, Upstream } from "../core/ports.ts";
+import type { Dialect, Translator } from "../dialect/dialect.ts";
+import { Pump } from "./pump.ts";
+import { readAll, refusalOf } from "./refusal.ts";
+import { type Answer, fetchOver } from "./transport.ts";
+import { Watchdog } from "./watchdog.ts";
+
+export interface OpenAiUpstreamOptions {
+  readonly name: string;
+  /** With its version path: `https://api.openai.com/v1`. */
+  readonly baseUrl: string;
+  readonly apiKey?: string;
+  /** Milliseconds between two events after the first content. */
+  readonly stallTimeoutMs: number;
+  /** Bound on one event, and on the body of an answer that is not streamed. */
+  readonly maxEventBytes: number;
+  readonly dialects: readonly Dialect[];
+  readonly dispatcher: Dispatcher;
+  readonly observer: Observer;
+}
+
+/** What an upstream answered to a call that is no generation. */
+export interface Relayed {
+  readonly status: number;
+  readonly headers: Readonly<Record<string, string>>;
+  readonly body: Buffer;
+}
+
+/** The SDK's own clock, out of the way: ours rule. The largest delay that a timer takes. */
+const NEVER_MS = 2_147_483_647;
+const RELAYED_HEADERS =
+  /^(x-ratelimit-.*|retry-after(-ms)?|x-should-retry|openai-processing-ms|openai-version|openai-model)$/;
+
+export class OpenAiUpstream implements Upstream {
+  readonly name: string;
+  readonly #options: OpenAiUpstreamOptions;
+  readonly #client: OpenAI;
+
+  constructor(options: OpenAiUpstreamOptions) {
+    this.name = options.name;
+    this.#options = options;
+    this.#client = withoutOpenAiVariables(() => newClient(options));
+  }
+
+  async attempt(call: Call, intake: Intake, signal: AbortSignal): Promise<void> {
+    const translator = this.#translator(call);
+    const giveUp = new AbortController();
+    const stop = (): void => giveUp.abort();
+    signal.addEventListener("abort", stop, { once: true });
+    if (signal.aborted) stop();
+    let isLate = false;
+    const watchdog = new Watchdog(call.firstContentBy, () => {
+      isLate = true;
+      stop();
+    });
+    try {
+      const answer = await this.#ask(call, intake, giveUp.signal);
+      // The SDK holds its abort callback weakly, so the body is given up here.
+      const destroy = (): unknown => answer.body.destroy();
+      giveUp.signal.addEventListener("abort", destroy, { once: true });
+      if (giveUp.signal.aborted) destroy();
+      await this.#take(answer, call, translator, intake, watchdog);
+    } catch (thrown) {
+      const fault = isLate ? new Fault("upstream_timeout") : asFault(thrown);
+      if (fault.code !== "upstream_error") this.#options.observer.upstreamAnswered(this.name, fault.code);
+      intake.end({ status: "failed", fault });
+    } finally {
+      watchdog.stop();
+      signal.removeEventListener("abort", stop);
+    }
+  }
+
+  /**
+   * Makes a call that is no generation (models, embeddings) and reads the whole answer.
+   * @throws Fault `upstream_unreachable`, `upstream_disconnected`, or the upstream's refusal
+   */
+  async relay(
+    method: "get" | "post",
+    path: string,
+    signal: AbortSignal,
+    body?: Uint8Array,
+  ): Promise<Relayed> {
+    const answer = await this.#send(method, path, signal, body);
+    this.#options.observer.upstreamAnswered(this.name, String(answer.status));
+    const headers = relayable(answer.headers);
+    if (!isSuccess(answer.status)) throw await refusalOf(answer.status, headers, answer.body);
+    const bytes = await readAll(answer.body, this.#options.maxEventBytes);
+    return { status: answer.status, headers, body: bytes };
+  }
+
+  #translator(call: Call): Translator {
+    const dialect = this.#options.dialects.find(({ endpoints }) => endpoints.includes(call.endpoint));
+    if (dialect === undefined) throw new Error(`no dialect for ${call.endpoint}`);
+    return dialect.translator(call);
+  }
+
+  async #ask(call: Call, intake: Intake, signal: AbortSignal): Promise<Answer> {
+    intake.sent();
+    const answer = await this.#send("post", call.endpoint.replace(/^\/v1/, ""), signal, call.body);
+    this.#options.observer.upstreamAnswered(this.name, String(answer.status));
+    const headers = relayable(answer.headers);
+    if (!isSuccess(answer.status)) throw await refusalOf(answer.status, headers, answer.body);
+    intake.answered(headers);
+    return answer;
+  }
+
+  async #take(
+    answer: Answer,
+    call: Call,
+    translator: Translator,
+    intake: Intake,
+    watchdog: Watchdog,
+  ): Promise<void> {
+    const isJson = (answer.headers.get("content-type") ?? "").startsWith("application/json");
+    if (call.stream && !isJson) {
+      // The pump's own clocks take over.
+      watchdog.stop();
+      await new Pump(answer.body, translator, intake, call, this.#options).run();
+      return;
+    }
+    const end = await this.#whole(answer, translator, intake);
+    intake.end(call.stream ? notStreamed(end) : end);
+  }
+
+  async #whole(answer: Answer, translator: Translator, intake: Intake): Promise<AttemptEnd> {
+    const { maxEventBytes } = this.#options;
+    let isWhole = false;
+    answer.body.once("end", () => {
+      isWhole = true;
+    });
+    const bytes = await readAll(answer.body, maxEventBytes + 1);
+    if (bytes.length > maxEventBytes) throw new Fault("log_limit");
+    if (!isWhole) throw new Fault("upstream_disconnected");
+    return translator.body(bytes, intake);
+  }
+
+  async #send(method: "get" | "post", path: string, signal: AbortSignal, body?: Uint8Array): Promise<Answer> {
+    const options = body === undefined ? {} : { body, headers: { "content-type": "application/json" } };
+    try {
+      return (await this.#client[method](path, { ...options, signal }).asResponse()) as unknown as Answer;
+    } catch (thrown) {
+      throw unreached(thrown);
+    }
+  }
+}
+
+/** A stream was asked for and a JSON body came: an error in it is told, anything else is no stream. */
+function notStreamed(end: AttemptEnd): AttemptEnd {
+  if (end.status === "failed") return end;
+  const fault = new Fault("upstream_error", {
+    message: "The upstream answered with JSON where a stream was asked for.",
+  });
+  return { ...end, status: "failed", fault };
+}
+
+const isSuccess = (status: number): boolean => status >= 200 && status < 300;
+
+function newClient(options: OpenAiUpstreamOptions): OpenAI {
+  return new OpenAI({
+    baseURL: options.baseUrl,
+    // The SDK insists on a key; without one of ours no Authorization header leaves.
+    apiKey: options.apiKey ?? "none",
+    ...(options.apiKey === undefined ? { defaultHeaders: { authorization: null } } : {}),
+    organization: null,
+    project: null,
+    maxRetries: 0,
+    timeout: NEVER_MS,
+    logLevel: "off",
+    fetch: fetchOver(options.dispatcher),
+  });
+}
+
+/** The SDK reads headers, organisation and more from OPENAI_* variables; no request of ours may carry them. */
+function withoutOpenAiVariables<T>(make: () => T): T {
+  const kept = Object.entries(process.env).filter(([name]) => name.startsWith("OPENAI_"));
+  for (const [name] of kept) delete process.env[name];
+  try {
+    return make();
+  } finally {
+    for (const [name, value] of kept) process.env[name] = value;
+  }
+}
+
+function relayable(headers: Headers): Readonly<Record<string, string>> {
+  const kept: Record<string, string> = {};
+  for (const [name, value] of headers) if (RELAYED_HEADERS.test(name)) kept[name] = value;
+  const requestId = headers.get("x-request-id");
+  if (requestId !== null) kept["x-upstream-request-id"] = requestId;
+  return kept;
+}
+
+/** Codes of a connection that was there and broke before the answer. */
+const BROKEN = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET", "UND_ERR_DESTROYED", "UND_ERR_CLOSED"]);
+
+/** The fault for a request that got no answer. */
+function unreached(thrown: unknown): Fault {
+  if (thrown instanceof Fault) return thrown;
+  const code = codeOf(thrown);
+  if (code !== undefined && BROKEN.has(code)) return new Fault("upstream_disconnected", { cause: thrown });
+  const message = `The upstream could not be reached${code === undefined ? "" : ` (${code})`}.`;
+  return new Fault("upstream_unreachable", { message, cause: thrown });
+}
+
+/** The first system or undici error code along the chain of causes. */
+function codeOf(thrown: unknown): string | undefined {
+  for (let error = thrown; error instanceof Error; error = error.cause) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (typeof code === "string") return code;
+    if (error instanceof AggregateError) return codeOf(error.errors[0]);
+  }
+  return undefined;
+}

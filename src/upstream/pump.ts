@@ -1,0 +1,134 @@
+import type { Readable } from "node:stream";
+import { asFault, Fault } from "../core/errors.ts";
+import type { AttemptEnd, Call, Intake } from "../core/ports.ts";
+import { CONTENT } from "../core/ports.ts";
+import type { Translator } from "../dialect/dialect.ts";
+import { EventTooLarge, Splitter } from "./splitter.ts";
+import { Watchdog } from "./watchdog.ts";
+
+export interface PumpLimits {
+  readonly stallTimeoutMs: number;
+  /** Bound on one event. */
+  readonly maxEventBytes: number;
+}
+
+/** How long a stream may go on after its `[DONE]`, so that its connection can be used again. Milliseconds. */
+const LINGER_MS = 1000;
+
+/**
+ * Pumps one streamed answer into the log: splits, translates, appends; ends it exactly once. Nothing here waits for a reader,
+ * and no event costs a promise or a timer.
+ */
+export class Pump {
+  readonly #body: Readable;
+  readonly #translator: Translator;
+  readonly #intake: Intake;
+  readonly #splitter: Splitter;
+  readonly #watchdog: Watchdog;
+  readonly #stallTimeoutMs: number;
+  #hasContent = false;
+  #sawEvent = false;
+  #hasEnded = false;
+  #linger: NodeJS.Timeout | undefined;
+
+  /** @param body the answer's stream; @param call for its first-content deadline */
+  constructor(body: Readable, translator: Translator, intake: Intake, call: Call, limits: PumpLimits) {
+    this.#body = body;
+    this.#translator = translator;
+    this.#intake = this.#watched(intake);
+    this.#stallTimeoutMs = limits.stallTimeoutMs;
+    this.#splitter = new Splitter(limits.maxEventBytes, (bytes, start, end, isMultiline) =>
+      this.#payload(bytes, start, end, isMultiline),
+    );
+    this.#watchdog = new Watchdog(call.firstContentBy, () => this.#stalled());
+  }
+
+  /** Runs until the stream is closed. Never rejects. */
+  run(): Promise<void> {
+    return new Promise((resolve) => {
+      const body = this.#body;
+      body.on("data", (chunk: Buffer) => this.#read(chunk));
+      body.on("end", () => this.#closed());
+      // A broken stream ends like one that just stops; the close that follows is where both meet.
+      body.on("error", () => this.#closed());
+      body.on("close", () => {
+        this.#closed();
+        this.#watchdog.stop();
+        clearTimeout(this.#linger);
+        resolve();
+      });
+    });
+  }
+
+  #read(chunk: Buffer): void {
+    if (this.#hasEnded) return;
+    this.#sawEvent = false;
+    try {
+      this.#splitter.push(chunk);
+    } catch (thrown) {
+      this.#end({ status: "failed", fault: faultOf(thrown) });
+    }
+    this.#intake.flush();
+    if (this.#sawEvent && this.#hasContent) this.#watchdog.extend(performance.now() + this.#stallTimeoutMs);
+  }
+
+  #payload(bytes: Buffer, start: number, end: number, isMultiline: boolean): void {
+    if (this.#hasEnded) return;
+    this.#sawEvent = true;
+    const ended = this.#translator.frame(bytes, start, end, isMultiline, this.#intake);
+    if (ended !== undefined) this.#end(ended);
+  }
+
+  /** The body is over, by itself, by a fault or because it was given up. */
+  #closed(): void {
+    if (this.#hasEnded) return;
+    this.#lastBlock();
+    this.#end(this.#translator.stopped(new Fault("upstream_disconnected")));
+  }
+
+  /** What the end of the body left open counts where it is whole. */
+  #lastBlock(): void {
+    const intake = this.#intake;
+    try {
+      this.#splitter.finish((bytes, start, end, isMultiline) => {
+        if (!this.#translator.isWhole(bytes.subarray(start, end))) return;
+        this.#payload(bytes, start, end, isMultiline);
+      });
+    } catch (thrown) {
+      this.#end({ status: "failed", fault: faultOf(thrown) });
+    }
+    intake.flush();
+  }
+
+  #stalled(): void {
+    const fault = new Fault(this.#hasContent ? "upstream_stalled" : "upstream_timeout");
+    this.#end(this.#translator.stopped(fault));
+    this.#body.destroy();
+  }
+
+  #end(end: AttemptEnd): void {
+    if (this.#hasEnded) return;
+    this.#hasEnded = true;
+    this.#watchdog.stop();
+    this.#intake.end(end);
+    if (end.status === "failed") this.#body.destroy();
+    else this.#linger = setTimeout(() => this.#body.destroy(), LINGER_MS);
+  }
+
+  /** The intake, noting the first content on the way. */
+  #watched(intake: Intake): Intake {
+    return {
+      sent: () => intake.sent(),
+      answered: (headers) => intake.answered(headers),
+      append: (bytes, start, end, flags) => {
+        intake.append(bytes, start, end, flags);
+        if ((flags & CONTENT) !== 0) this.#hasContent = true;
+      },
+      flush: () => intake.flush(),
+      end: (end) => intake.end(end),
+    };
+  }
+}
+
+const faultOf = (thrown: unknown): Fault =>
+  thrown instanceof EventTooLarge ? new Fault("log_limit", { cause: thrown }) : asFault(thrown);

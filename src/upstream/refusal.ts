@@ -1,0 +1,80 @@
+import type { Readable } from "node:stream";
+import { type ErrorObject, Fault } from "../core/errors.ts";
+import { faultOfPayload } from "../dialect/error-payload.ts";
+import { isRecord } from "../dialect/json.ts";
+
+/** An error answer is read up to here; a longer one is cut and wrapped. */
+const MAX_BYTES = 1_048_576;
+/** Of a text that is no JSON error, so much is quoted. */
+const MAX_QUOTED = 2000;
+
+/**
+ * The fault for an upstream's answer that is not a success (PROTOCOL.md, section 6): its 4xx reach the client with status and
+ * body, except 401 and 403, which are the operator's to mend; everything else is a 502.
+ */
+export async function refusalOf(
+  status: number,
+  headers: Readonly<Record<string, string>>,
+  body: Readable,
+): Promise<Fault> {
+  const bytes = await readAll(body, MAX_BYTES);
+  if (status === 401 || status === 403) {
+    return new Fault("upstream_error", {
+      message: `The upstream refused the gateway's credentials (status ${status}).`,
+    });
+  }
+  const own = errorOf(bytes);
+  if (status >= 400 && status < 500) {
+    if (own !== undefined)
+      return new Fault("upstream_error", { ...own, said: { status, headers, body: bytes } });
+    const object = wrapped(status, bytes);
+    const body = Buffer.from(JSON.stringify({ error: object }));
+    return new Fault("upstream_error", { message: object.message, object, said: { status, headers, body } });
+  }
+  const message = own?.message ?? `The upstream answered with status ${status}.`;
+  return new Fault("upstream_error", { message, said: { headers } });
+}
+
+/** The whole body, up to `maxBytes`; what was received where it breaks off. */
+export async function readAll(body: Readable, maxBytes: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let length = 0;
+  try {
+    for await (const chunk of body) {
+      chunks.push(chunk as Buffer);
+      length += (chunk as Buffer).length;
+      if (length > maxBytes) break;
+    }
+  } catch {
+    // The status tells the failure already; the body only explains it.
+  }
+  return Buffer.concat(chunks).subarray(0, maxBytes);
+}
+
+interface OwnError {
+  readonly message: string;
+  readonly object: ErrorObject;
+}
+
+/** The body's own error object, where it is a JSON object with an `error`. */
+function errorOf(bytes: Buffer): OwnError | undefined {
+  try {
+    const value: unknown = JSON.parse(bytes.toString("utf8"));
+    const fault = isRecord(value) ? faultOfPayload(value, bytes) : undefined;
+    return fault === undefined ? undefined : { message: fault.message, object: fault.toObject() };
+  } catch {
+    // Not JSON: it is wrapped.
+    return undefined;
+  }
+}
+
+function wrapped(status: number, bytes: Buffer): ErrorObject {
+  const text = bytes.toString("utf8").trim().slice(0, MAX_QUOTED);
+  const type = status === 429 ? "rate_limit_error" : "invalid_request_error";
+  return {
+    message: text || `The upstream answered with status ${status}.`,
+    type,
+    param: null,
+    code: "upstream_error",
+  };
+}

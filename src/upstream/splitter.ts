@@ -1,0 +1,184 @@
+/**
+ * Splits a `text/event-stream` body into payloads, incrementally, at any read boundary.
+ *
+ * Follows the WHATWG HTML standard, section 9.2.6 (interpreting an event stream): lines end with LF, CRLF or CR; one space
+ * after the colon is dropped; several `data` lines of one event are joined by LF; comments and other fields carry no payload;
+ * a byte order mark at the start is skipped. Beyond the standard, the block that the end of the body leaves open is given to
+ * the caller, who can tell whether it was whole. Blank payloads are no events: some servers send `data:` to keep a line open.
+ */
+
+const LF = 10;
+const CR = 13;
+const COLON = 58;
+const SPACE = 32;
+const DATA = Buffer.from("data");
+const NOTHING = Buffer.alloc(0);
+const BOM = Buffer.from([0xef, 0xbb, 0xbf]);
+
+/** Takes the payload `bytes[start..end)`, which is only valid during the call. `isMultiline`: it holds LFs between lines. */
+export type OnPayload = (bytes: Buffer, start: number, end: number, isMultiline: boolean) => void;
+
+/** Thrown by `push` when one event outgrows the bound. */
+export class EventTooLarge extends Error {
+  override readonly name = "EventTooLarge";
+}
+
+export class Splitter {
+  readonly #maxEventBytes: number;
+  readonly #onPayload: OnPayload;
+  /** The start of a line whose end has not been read yet. */
+  #line: Buffer = NOTHING;
+  #lineLength = 0;
+  /** The data of an event whose blank line has not been read yet: the one line's bytes where they lie, or a joined copy. */
+  #data: Buffer = NOTHING;
+  #dataStart = 0;
+  #dataEnd = 0;
+  #dataLines = 0;
+  #isBorrowed = false;
+  /** A CR ended the last read: a LF at the start of the next belongs to it. */
+  #afterCr = false;
+  #atStart = true;
+
+  /** @param maxEventBytes bound on one event's lines together */
+  constructor(maxEventBytes: number, onPayload: OnPayload) {
+    this.#maxEventBytes = maxEventBytes;
+    this.#onPayload = onPayload;
+  }
+
+  /** Takes one read. @throws EventTooLarge, and whatever the payload callback throws */
+  push(chunk: Buffer): void {
+    let from = 0;
+    if (this.#afterCr && chunk.length > 0) {
+      this.#afterCr = false;
+      if (chunk[0] === LF) from = 1;
+    }
+    // Each is looked for again only once it has been passed: a body without one of them is scanned for it once.
+    let cr = chunk.indexOf(CR, from);
+    let lf = chunk.indexOf(LF, from);
+    while (from < chunk.length) {
+      if (cr !== -1 && cr < from) cr = chunk.indexOf(CR, from);
+      if (lf !== -1 && lf < from) lf = chunk.indexOf(LF, from);
+      const end = cr !== -1 && (lf === -1 || cr < lf) ? cr : lf;
+      if (end === -1) {
+        this.#keepLine(chunk, from);
+        break;
+      }
+      this.#lineTo(chunk, from, end);
+      from = end + 1;
+      if (end === cr) {
+        if (from === chunk.length) this.#afterCr = true;
+        else if (chunk[from] === LF) from++;
+      }
+    }
+    this.#own();
+  }
+
+  /** The body is over: hands the event that its last lines leave open, if any, to `onPayload`. */
+  finish(onPayload: OnPayload): void {
+    if (this.#lineLength > 0) this.#lineTo(NOTHING, 0, 0);
+    this.#dispatch(onPayload);
+  }
+
+  /** A line is complete: what was kept of it, and `chunk[from..end)`. */
+  #lineTo(chunk: Buffer, from: number, end: number): void {
+    if (this.#lineLength > 0) {
+      this.#keepLine(chunk, from, end);
+      const length = this.#lineLength;
+      this.#lineLength = 0;
+      this.#takeLine(this.#line, 0, length);
+      // The next line may be kept where this one lies.
+      this.#own();
+    } else if (from === end) this.#dispatch();
+    else this.#takeLine(chunk, from, end);
+  }
+
+  #takeLine(bytes: Buffer, from: number, end: number): void {
+    if (this.#atStart) {
+      this.#atStart = false;
+      if (end - from >= BOM.length && BOM.equals(bytes.subarray(from, from + BOM.length))) from += BOM.length;
+      if (from === end) return this.#dispatch();
+    }
+    if (!isData(bytes, from, end)) return;
+    let start = from + DATA.length;
+    if (start < end) start++;
+    if (start < end && bytes[start] === SPACE) start++;
+    this.#keepData(bytes, start, end);
+  }
+
+  #dispatch(onPayload = this.#onPayload): void {
+    this.#atStart = false;
+    const isMultiline = this.#dataLines > 1;
+    this.#dataLines = 0;
+    const data = this.#data;
+    const start = this.#dataStart;
+    const end = this.#dataEnd;
+    this.#dataStart = this.#dataEnd = 0;
+    if (this.#isBorrowed) {
+      this.#isBorrowed = false;
+      this.#data = NOTHING;
+    }
+    if (!isBlank(data, start, end)) onPayload(data, start, end, isMultiline);
+  }
+
+  #keepLine(bytes: Buffer, from: number, end = bytes.length): void {
+    this.#checkSize(this.#lineLength + this.#dataEnd - this.#dataStart + end - from);
+    this.#line = grown(this.#line, this.#lineLength, end - from);
+    bytes.copy(this.#line, this.#lineLength, from, end);
+    this.#lineLength += end - from;
+  }
+
+  #keepData(bytes: Buffer, start: number, end: number): void {
+    this.#checkSize(this.#dataEnd - this.#dataStart + end - start);
+    this.#dataLines++;
+    if (this.#dataLines === 1) {
+      this.#data = bytes;
+      this.#dataStart = start;
+      this.#dataEnd = end;
+      this.#isBorrowed = true;
+      return;
+    }
+    this.#own();
+    this.#data = grown(this.#data, this.#dataEnd, end - start + 1);
+    this.#data[this.#dataEnd++] = LF;
+    bytes.copy(this.#data, this.#dataEnd, start, end);
+    this.#dataEnd += end - start;
+  }
+
+  /** Copies data that lies in a read's buffer, before that buffer is given up. */
+  #own(): void {
+    if (!this.#isBorrowed) return;
+    this.#isBorrowed = false;
+    this.#data = Buffer.from(this.#data.subarray(this.#dataStart, this.#dataEnd));
+    this.#dataEnd -= this.#dataStart;
+    this.#dataStart = 0;
+  }
+
+  #checkSize(bytes: number): void {
+    if (bytes > this.#maxEventBytes)
+      throw new EventTooLarge(`one event is larger than ${this.#maxEventBytes} bytes`);
+  }
+}
+
+/** Whether the line is a `data` field: `data:...`, or the field's bare name. */
+function isData(bytes: Buffer, from: number, end: number): boolean {
+  for (let index = 0; index < DATA.length; index++) {
+    if (bytes[from + index] !== DATA[index]) return false;
+  }
+  return end - from === DATA.length || (end - from > DATA.length && bytes[from + DATA.length] === COLON);
+}
+
+function isBlank(bytes: Buffer, start: number, end: number): boolean {
+  for (let index = start; index < end; index++) {
+    const byte = bytes[index] as number;
+    if (byte !== SPACE && byte !== LF && byte !== 9) return false;
+  }
+  return true;
+}
+
+/** `buffer`, or a larger copy of its first `used` bytes, with room for `more`. */
+function grown(buffer: Buffer, used: number, more: number): Buffer {
+  if (buffer.length - used >= more) return buffer;
+  const larger = Buffer.allocUnsafe(Math.max(256, (used + more) * 2));
+  buffer.copy(larger, 0, 0, used);
+  return larger;
+}
