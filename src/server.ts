@@ -8,6 +8,7 @@ import { type Emulator, startEmulator } from "./emulator/index.ts";
 import { Metrics } from "./metrics/metrics.ts";
 import { buildWeb, type Web } from "./routes/web.ts";
 import { Keys } from "./security/keys.ts";
+import { Tickets } from "./security/tickets.ts";
 import { MemoryStore } from "./store/memory.ts";
 import { CLOSE } from "./transport/websocket.ts";
 import { Catalog } from "./upstream/catalog.ts";
@@ -41,6 +42,7 @@ export async function startServer(
     upstream.demo && demo ? { ...upstream, baseUrl: demo.url } : upstream,
   );
   const core = buildCore(config, upstreams, version, logger);
+  const keys = new Keys(config.apiKeys);
   const web = await buildWeb({
     house: {
       gateway: core.gateway,
@@ -49,7 +51,8 @@ export async function startServer(
       additions: { defaultModel: () => core.catalog.defaultModel(), includeUsage: config.includeUsage },
     },
     scrape: core.metrics,
-    keys: new Keys(config.apiKeys),
+    keys,
+    tickets: new Tickets(keys, config.ticketSecret),
     browsers: { ...browserRules(config) },
     areMetricsOpen: config.metricsAuth === "none",
     maxConnections: config.maxConnections,

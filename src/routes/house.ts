@@ -10,6 +10,10 @@ declare module "fastify" {
   interface FastifyRequest {
     /** The name of the key that the request came with, or `none`. */
     owner: string;
+    /** The one generation that its ticket opens. */
+    only: string | undefined;
+    /** Why a browser's WebSocket is to be refused: told after the upgrade, since the browser sees nothing before. */
+    refusal: Fault | undefined;
   }
   interface FastifyContextConfig {
     /** A request here creates a generation: its refusal is counted, under this transport. */

@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import type { WebSocket } from "ws";
 import { asFault, Fault } from "../core/errors.ts";
 import type { Generation } from "../core/generation.ts";
+import type { Identity } from "../security/identity.ts";
 import { Delivery } from "../transport/deliver.ts";
 import { CLOSE, Connection, WebSocketOutlet } from "../transport/websocket.ts";
 import { resumed } from "./generations.ts";
@@ -25,6 +26,7 @@ interface Subscription {
 export class Session {
   readonly #house: House;
   readonly #owner: string;
+  readonly #only: string | undefined;
   readonly #ws: WebSocket;
   readonly #connection: Connection;
   readonly #onClosed: (session: Session) => void;
@@ -36,15 +38,17 @@ export class Session {
   /** Messages are answered one after the other, in the order in which they came. */
   #tail: Promise<void> = Promise.resolve();
 
+  /** @param who the owner of what it starts and finds; with `only`, of one generation and nothing else */
   constructor(
     house: House,
-    owner: string,
+    who: Identity,
     ws: WebSocket,
     socket: Socket,
     onClosed: (session: Session) => void,
   ) {
     this.#house = house;
-    this.#owner = owner;
+    this.#owner = who.owner;
+    this.#only = who.only;
     this.#ws = ws;
     this.#onClosed = onClosed;
     this.#connection = new Connection(ws, socket, house.limits.heartbeatMs, () => this.#drained());
@@ -137,6 +141,7 @@ export class Session {
   async #generate(message: MessageOf<"generate">, data: Buffer): Promise<void> {
     const { gateway, additions } = this.#house;
     try {
+      if (this.#only !== undefined) throw new Fault("not_allowed");
       this.#checkName(message.id);
       const start = await readStart(
         memberBytes(data, "request"),
@@ -164,6 +169,7 @@ export class Session {
     const { starting_after: given } = message;
     const after = given === undefined ? 0 : readPosition(given, "starting_after");
     this.#checkName(message.id);
+    this.#checkOpen(message.generation);
     const generation = await resumed(this.#house, message.generation, this.#owner, after, "websocket");
     if (!this.#isClosed) this.#follow(message.id, generation, after, after === 0);
   }
@@ -189,6 +195,11 @@ export class Session {
     if (subscription === undefined)
       throw new Fault("invalid_request", { message: `Nothing here is called ${id}.`, param: "id" });
     return subscription;
+  }
+
+  /** A ticket for one generation opens no other. */
+  #checkOpen(generation: string): void {
+    if (this.#only !== undefined && this.#only !== generation) throw new Fault("not_allowed");
   }
 
   #checkName(id: string): void {

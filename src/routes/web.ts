@@ -2,10 +2,18 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import websocket from "@fastify/websocket";
-import fastify, { type FastifyBaseLogger, type FastifyInstance, type FastifyRequest } from "fastify";
+import fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type FastifyRequest,
+  LogController,
+} from "fastify";
+import type { WebSocket } from "ws";
 import { Fault } from "../core/errors.ts";
 import { type BrowserRules, checkBrowser } from "../security/browsers.ts";
+import { identify, ticketOf, WEBSOCKET_ROUTE } from "../security/identity.ts";
 import { type Keys, NO_OWNER } from "../security/keys.ts";
+import type { Tickets } from "../security/tickets.ts";
 import { CLOSE } from "../transport/websocket.ts";
 import { chatRoutes } from "./chat.ts";
 import { faultAnswer, faultOf } from "./faults.ts";
@@ -14,11 +22,13 @@ import { type House, headerOf } from "./house.ts";
 import { openAiRoutes } from "./openai.ts";
 import { HEALTH_PATHS, OPEN_PATHS, operationRoutes, type Scrape } from "./operations.ts";
 import { countRefusal, Session, SUBPROTOCOL } from "./session.ts";
+import { ticketRoutes } from "./tickets.ts";
 
 export interface WebOptions {
   readonly house: House;
   readonly scrape: Scrape;
   readonly keys: Keys;
+  readonly tickets: Tickets;
   readonly browsers: BrowserRules;
   /** `/metrics` needs no key. */
   readonly areMetricsOpen: boolean;
@@ -31,6 +41,8 @@ export interface Web {
   readonly sessions: ReadonlySet<Session>;
 }
 
+/** How long a client may take to send its request. Milliseconds. */
+const REQUEST_TIMEOUT_MS = 60_000;
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
 function requestId(raw: IncomingMessage): string {
@@ -42,7 +54,8 @@ export async function buildWeb(options: WebOptions): Promise<Web> {
   const { house } = options;
   const app = fastify({
     loggerInstance: options.logger,
-    disableRequestLogging: true,
+    logController: new LogController({ disableRequestLogging: true }),
+    requestTimeout: REQUEST_TIMEOUT_MS,
     bodyLimit: house.limits.maxBodyBytes,
     genReqId: requestId,
     requestIdHeader: false,
@@ -56,6 +69,7 @@ export async function buildWeb(options: WebOptions): Promise<Web> {
   const sessions = await webSocketRoute(app, house);
   chatRoutes(app, house);
   generationRoutes(app, house);
+  ticketRoutes(app, house, options.tickets);
   openAiRoutes(app, house);
   operationRoutes(app, house, options.scrape);
   return { app, sessions };
@@ -69,16 +83,38 @@ function parseBodies(app: FastifyInstance): void {
   );
 }
 
-function guard(app: FastifyInstance, { house, keys, browsers, areMetricsOpen }: WebOptions): void {
+function guard(app: FastifyInstance, options: WebOptions): void {
   app.decorateRequest("owner", NO_OWNER);
+  app.decorateRequest("only", undefined);
+  app.decorateRequest("refusal", undefined);
   app.addHook("onRequest", async (request, reply) => {
     reply.header("x-request-id", request.id);
-    if (house.gateway.isDraining) reply.header("connection", "close");
+    if (options.house.gateway.isDraining) reply.header("connection", "close");
     const path = request.url.split("?", 1)[0] ?? "/";
-    if (!HEALTH_PATHS.has(path)) checkBrowser(browserFacts(request), browsers);
-    if (OPEN_PATHS.has(path) || (path === "/metrics" && areMetricsOpen)) return;
-    request.owner = keys.ownerOf(headerOf(request, "authorization"));
+    if (!HEALTH_PATHS.has(path)) checkBrowser(browserFacts(request), options.browsers);
+    if (OPEN_PATHS.has(path) || (path === "/metrics" && options.areMetricsOpen)) return;
+    try {
+      Object.assign(request, await identify(shownBy(request), options.keys, options.tickets));
+    } catch (thrown) {
+      if (!isBrowserSocket(request)) throw thrown;
+      request.refusal = faultOf(thrown);
+    }
   });
+}
+
+/** A browser learns nothing of a refused upgrade; one of an allowed origin is upgraded and told then. */
+const isBrowserSocket = (request: FastifyRequest): boolean =>
+  request.ws && request.routeOptions.url === WEBSOCKET_ROUTE && request.headers.origin !== undefined;
+
+function shownBy(request: FastifyRequest): Parameters<typeof identify>[0] {
+  const { ticket } = request.query as Record<string, unknown>;
+  const isShown = typeof ticket === "string" && ticket !== "";
+  return {
+    authorization: headerOf(request, "authorization"),
+    ticket: isShown ? ticket : ticketOf(headerOf(request, "sec-websocket-protocol")),
+    route: request.routeOptions.url,
+    generation: (request.params as { id?: string }).id,
+  };
 }
 
 const browserFacts = (request: FastifyRequest): Parameters<typeof checkBrowser>[0] => ({
@@ -122,7 +158,11 @@ async function webSocketRoute(app: FastifyInstance, house: House): Promise<Reado
       throw new Fault("upgrade_required");
     },
     wsHandler: (ws, request) => {
-      const session = new Session(house, request.owner, ws, request.raw.socket, (closed) =>
+      if (request.refusal !== undefined) {
+        refuse(ws, request.refusal);
+        return;
+      }
+      const session = new Session(house, request, ws, request.raw.socket, (closed) =>
         sessions.delete(closed),
       );
       sessions.add(session);
@@ -130,4 +170,9 @@ async function webSocketRoute(app: FastifyInstance, house: House): Promise<Reado
     },
   });
   return sessions;
+}
+
+function refuse(ws: WebSocket, fault: Fault): void {
+  ws.send(JSON.stringify({ type: "error", error: fault.toObject() }));
+  ws.close(CLOSE.unauthenticated, fault.code);
 }

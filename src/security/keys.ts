@@ -24,6 +24,11 @@ export class Keys {
     return this.#known.length > 0;
   }
 
+  /** The digest of the key of that name; undefined where there is none. */
+  digestOf(name: string): Buffer | undefined {
+    return this.#known.find((known) => known.name === name)?.digest;
+  }
+
   /**
    * The name of the key in an `Authorization` header. Every key is compared, in constant time.
    * @throws Fault `invalid_api_key`

@@ -112,16 +112,26 @@ export class Delivery {
   }
 
   #deliver(): void {
+    while (!this.#isOver && this.#step());
+  }
+
+  /** Does what can be done now; false when there is nothing more to do but wait. */
+  #step(): boolean {
     const { log } = this.#generation;
-    while (!this.#isOver) {
-      if (this.#outlet.isFull) return this.#block();
-      const until = this.#options.until ?? Number.POSITIVE_INFINITY;
-      const last = Math.min(log.batch(this.#cursor, BATCH_BYTES), until);
-      if (last > this.#cursor) this.#write(last);
-      else if (this.#cursor >= until) return this.#leave();
-      else if (log.ending !== undefined) return this.#end(log.ending, log.lastSeq);
-      else return log.wait(this.#turn);
+    if (this.#outlet.isFull) {
+      this.#block();
+      return false;
     }
+    const until = this.#options.until ?? Number.POSITIVE_INFINITY;
+    const last = Math.min(log.batch(this.#cursor, BATCH_BYTES), until);
+    if (last > this.#cursor) {
+      this.#write(last);
+      return true;
+    }
+    if (this.#cursor >= until) this.#leave();
+    else if (log.ending !== undefined) this.#end(log.ending, log.lastSeq);
+    else log.wait(this.#turn);
+    return false;
   }
 
   #write(last: number): void {

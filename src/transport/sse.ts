@@ -142,7 +142,10 @@ export class SseOutlet implements Outlet {
   ending(ending: Ending, seq: number): void {
     clearTimeout(this.#early);
     const { refuse, encoding } = this.#options;
-    if (!this.isOpen && ending.fault !== undefined && refuse !== undefined) return refuse(ending.fault);
+    if (!this.isOpen && ending.fault !== undefined && refuse !== undefined) {
+      refuse(ending.fault);
+      return;
+    }
     this.#open();
     const last = encoding.ending(this.#generation, ending, seq);
     if (last === undefined) this.cut();

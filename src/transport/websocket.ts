@@ -113,7 +113,10 @@ export class Connection {
     if (!this.isOpen) return;
     // A full socket is the delivery's to judge: its peer may well be alive and slow.
     if (!this.isFull) {
-      if (!this.#isAnswered) return this.#ws.terminate();
+      if (!this.#isAnswered) {
+        this.#ws.terminate();
+        return;
+      }
       if (performance.now() - this.#lastWriteAt >= this.#heartbeatMs) this.send({ type: "heartbeat" });
       this.#isAnswered = false;
       this.#ws.ping();

@@ -96,7 +96,10 @@ export class Splitter {
     if (this.#atStart) {
       this.#atStart = false;
       if (end - from >= BOM.length && BOM.equals(bytes.subarray(from, from + BOM.length))) from += BOM.length;
-      if (from === end) return this.#dispatch();
+      if (from === end) {
+        this.#dispatch();
+        return;
+      }
     }
     if (!isData(bytes, from, end)) return;
     let start = from + DATA.length;

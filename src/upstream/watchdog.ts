@@ -32,8 +32,8 @@ export class Watchdog {
   }
 
   #fired(): void {
-    if (performance.now() < this.#due) return this.#arm();
     this.#timer = undefined;
-    this.#bark();
+    if (performance.now() < this.#due) this.#arm();
+    else this.#bark();
   }
 }

@@ -106,7 +106,11 @@ export async function startProcess(
 }
 
 /** Waits until `check` holds, looking again and again; fails with `what` after a generous while. */
-export async function until(what: string, check: () => boolean | Promise<boolean>, limitMs = 20_000): Promise<void> {
+export async function until(
+  what: string,
+  check: () => boolean | Promise<boolean>,
+  limitMs = 20_000,
+): Promise<void> {
   const deadline = performance.now() + limitMs;
   while (!(await check())) {
     if (performance.now() > deadline) throw new Error(`never happened: ${what}`);

@@ -1,0 +1,51 @@
+import { Fault } from "../core/errors.ts";
+import type { Keys } from "./keys.ts";
+import type { Tickets } from "./tickets.ts";
+
+/** Who a request is, and what it may. */
+export interface Identity {
+  /** The name of the key, or `none`. */
+  readonly owner: string;
+  /** Came with a ticket for this generation: nothing else is open to it. */
+  readonly only?: string | undefined;
+}
+
+export interface Shown {
+  readonly authorization: string | undefined;
+  readonly ticket: string | undefined;
+  /** The route, with its parameters unfilled: `/v1/generations/:id`. */
+  readonly route: string | undefined;
+  /** The generation that the path names. */
+  readonly generation: string | undefined;
+}
+
+export const WEBSOCKET_ROUTE = "/v1/ws";
+const GENERATION_ROUTES = new Set([
+  "/v1/generations/:id",
+  "/v1/generations/:id/events",
+  "/v1/generations/:id/cancel",
+]);
+
+/** A key stands before a ticket. @throws Fault `invalid_api_key`, `invalid_ticket`, `not_allowed` */
+export async function identify(shown: Shown, keys: Keys, tickets: Tickets): Promise<Identity> {
+  if (shown.authorization !== undefined || shown.ticket === undefined) {
+    return { owner: keys.ownerOf(shown.authorization) };
+  }
+  const isWebSocket = shown.route === WEBSOCKET_ROUTE;
+  if (!isWebSocket && !GENERATION_ROUTES.has(shown.route ?? "")) throw new Fault("not_allowed");
+  const { owner, generation } = await tickets.open(shown.ticket);
+  if (generation === undefined) {
+    if (!isWebSocket) throw new Fault("not_allowed");
+    return { owner };
+  }
+  if (!isWebSocket && generation !== shown.generation) throw new Fault("not_allowed");
+  return { owner, only: generation };
+}
+
+const TICKET_PROTOCOL = "sluice.ticket.";
+
+/** The ticket among the offered subprotocols, if there is one. */
+export function ticketOf(protocols: string | undefined): string | undefined {
+  const offered = (protocols ?? "").split(",").map((protocol) => protocol.trim());
+  return offered.find((protocol) => protocol.startsWith(TICKET_PROTOCOL))?.slice(TICKET_PROTOCOL.length);
+}
