@@ -1,6 +1,6 @@
 import PQueue from "p-queue";
 import { Fault } from "./errors.ts";
-import { Line } from "./line.ts";
+import { Line, type PlaceOptions, type Run } from "./line.ts";
 
 export interface AdmissionLimits {
   /** Leases out at once. */
@@ -11,19 +11,43 @@ export interface AdmissionLimits {
   readonly queueMaxBytes: number;
   /** Longest wait, in milliseconds. */
   readonly queueTimeoutMs: number;
+  /** The same two limits for each key. */
+  readonly keyMaxConcurrency?: number;
+  readonly keyMaxQueue?: number;
+}
+
+/** What a lease may be for: an upstream, and how many of its leases may be out at once. */
+export interface Target {
+  readonly name: string;
+  readonly maxConcurrency?: number | undefined;
 }
 
 /** The right to one upstream request, from admission until the upstream's stream has ended. */
-export interface Lease {
+export interface Lease<T extends Target> {
+  readonly target: T;
   /** Gives the slot on. Safe to call again. */
   release(): void;
 }
 
-export interface AdmissionRequest {
+export interface AdmissionRequest<T extends Target> {
+  /** Whose limits and turns it counts against. */
+  readonly key: string;
   /** Bytes held while it waits. */
   readonly bytes: number;
   /** Higher goes first; 0 where nothing is said. */
   readonly priority?: number;
+  /** What it may be granted for, in order of preference; asked when a slot is free. The first with room is taken. */
+  readonly targets: () => readonly T[];
+}
+
+/** A place at the gate. */
+export interface Place<T extends Target> {
+  /** Resolves with the lease, or rejects with the fault that ended the wait: `queue_timeout`, or what `leave` was given. */
+  readonly granted: Promise<Lease<T>>;
+  /** 1 for the place that is next; undefined once it no longer waits. */
+  position(): number | undefined;
+  /** Gives the place up. Without effect once the lease is granted. */
+  leave(fault: Fault): void;
 }
 
 const MIN_RETRY_AFTER_S = 1;
@@ -31,30 +55,25 @@ const MAX_RETRY_AFTER_S = 30;
 /** Weight of the newest sample in the running mean of how long a slot is held. */
 const HOLD_WEIGHT = 0.1;
 
-/** A place at the gate. */
-export interface Place {
-  /** Resolves with the lease, or rejects with the fault that ended the wait: `queue_timeout`, or what `leave` was given. */
-  readonly granted: Promise<Lease>;
-  /** 1 for the place that is next; undefined once it no longer waits. */
-  position(): number | undefined;
-  /** Gives the place up. Without effect once the lease is granted. */
-  leave(fault: Fault): void;
-}
-
-/** The gate: grants leases up to a limit and keeps the others waiting in a bounded line, over p-queue. */
-export class Admission {
+/**
+ * The gate: grants leases within the limits of the whole, of each upstream and of each key, and keeps the others waiting in a
+ * bounded line. One scheduler, p-queue, chooses what runs next; the line tells it what may.
+ */
+export class Admission<T extends Target = Target> {
   readonly #limits: AdmissionLimits;
-  readonly #line: Line;
-  readonly #queue: PQueue<Line>;
+  readonly #line = new Line();
+  readonly #queue: PQueue<Line, PlaceOptions & { signal: AbortSignal }>;
+  /** Leases out, by key and by target. */
+  readonly #byKey = new Map<string, number>();
+  readonly #byTarget = new Map<string, number>();
   #waitingBytes = 0;
   #nextId = 0;
   #meanHoldMs = 1000;
 
   constructor(limits: AdmissionLimits) {
     this.#limits = limits;
-    const line = new Line();
-    this.#line = line;
-    this.#queue = new PQueue<Line>({
+    const line = this.#line;
+    this.#queue = new PQueue({
       concurrency: limits.maxConcurrency,
       // p-queue makes its own queue; this hands it ours, whose positions we can read.
       queueClass: class {
@@ -67,7 +86,7 @@ export class Admission {
   }
 
   get depth(): number {
-    return this.#queue.size;
+    return this.#line.depth;
   }
 
   get inFlight(): number {
@@ -76,11 +95,10 @@ export class Admission {
 
   /**
    * Takes a slot, or a place in the line.
-   * @throws Fault `queue_full` where neither is left
+   * @throws Fault `queue_full` or, at the key's own limit, `rate_limited` where neither is left
    */
-  enter(request: AdmissionRequest): Place {
-    const mustWait = this.#queue.pending >= this.#limits.maxConcurrency || this.#queue.size > 0;
-    if (mustWait) this.#checkRoom(request.bytes);
+  enter(request: AdmissionRequest<T>): Place<T> {
+    if (this.#mustWait(request)) this.#checkRoom(request);
     const id = String(this.#nextId++);
     const waiting = new AbortController();
     return {
@@ -95,18 +113,41 @@ export class Admission {
 
   /** Seconds after which a refused client may find room, from how long slots have been held of late. */
   retryAfterS(): number {
-    const turns = (this.#queue.size + 1) / this.#limits.maxConcurrency;
+    const turns = (this.#line.depth + 1) / this.#limits.maxConcurrency;
     const seconds = Math.ceil((turns * this.#meanHoldMs) / 1000);
     return Math.min(MAX_RETRY_AFTER_S, Math.max(MIN_RETRY_AFTER_S, seconds));
   }
 
-  #checkRoom(bytes: number): void {
-    const isFull =
-      this.#queue.size >= this.#limits.maxQueue || this.#waitingBytes + bytes > this.#limits.queueMaxBytes;
-    if (isFull) throw new Fault("queue_full", { retryAfterS: this.retryAfterS() });
+  #mustWait(request: AdmissionRequest<T>): boolean {
+    return (
+      this.#queue.pending >= this.#limits.maxConcurrency || this.#line.size > 0 || !this.#canStart(request)
+    );
   }
 
-  #wait(id: string, request: AdmissionRequest, waiting: AbortController): Promise<Lease> {
+  #checkRoom({ bytes, key }: AdmissionRequest<T>): void {
+    const { maxQueue, queueMaxBytes, keyMaxQueue = Number.POSITIVE_INFINITY } = this.#limits;
+    if (this.#line.depth >= maxQueue || this.#waitingBytes + bytes > queueMaxBytes) {
+      throw new Fault("queue_full", { retryAfterS: this.retryAfterS() });
+    }
+    if (this.#line.depthOf(key) >= keyMaxQueue)
+      throw new Fault("rate_limited", { retryAfterS: this.retryAfterS() });
+  }
+
+  #canStart(request: AdmissionRequest<T>): boolean {
+    const { keyMaxConcurrency = Number.POSITIVE_INFINITY } = this.#limits;
+    return (this.#byKey.get(request.key) ?? 0) < keyMaxConcurrency && this.#choose(request) !== undefined;
+  }
+
+  #choose(request: AdmissionRequest<T>): T | undefined {
+    return request
+      .targets()
+      .find(
+        ({ name, maxConcurrency }) =>
+          (this.#byTarget.get(name) ?? 0) < (maxConcurrency ?? Number.POSITIVE_INFINITY),
+      );
+  }
+
+  #wait(id: string, request: AdmissionRequest<T>, waiting: AbortController): Promise<Lease<T>> {
     this.#waitingBytes += request.bytes;
     const deadline = setTimeout(
       () => waiting.abort(new Fault("queue_timeout", { retryAfterS: this.retryAfterS() })),
@@ -116,33 +157,52 @@ export class Admission {
       clearTimeout(deadline);
       this.#waitingBytes -= request.bytes;
     };
-    return new Promise<Lease>((resolve, reject) => {
+    const place = {
+      id,
+      key: request.key,
+      priority: request.priority ?? 0,
+      canStart: () => this.#canStart(request),
+      signal: waiting.signal,
+    };
+    return new Promise<Lease<T>>((resolve, reject) => {
       let isGranted = false;
-      const hold = (): Promise<void> => {
+      const hold: Run = () => {
         isGranted = true;
         leaveLine();
-        return new Promise<void>((release) => resolve(this.#lease(release)));
+        return new Promise<void>((release) => resolve(this.#lease(request, release)));
       };
-      this.#queue
-        .add(hold, { id, priority: request.priority ?? 0, signal: waiting.signal })
-        .catch((fault: unknown) => {
-          if (isGranted) return;
-          leaveLine();
-          reject(fault);
-        });
+      this.#queue.add(hold, place).catch((fault: unknown) => {
+        if (isGranted) return;
+        leaveLine();
+        reject(fault);
+      });
     });
   }
 
-  #lease(release: () => void): Lease {
+  #lease(request: AdmissionRequest<T>, release: () => void): Lease<T> {
+    const target = this.#choose(request);
+    if (target === undefined) throw new Error("granted a lease that has no room");
+    count(this.#byKey, request.key, 1);
+    count(this.#byTarget, target.name, 1);
     const since = performance.now();
     let isHeld = true;
     return {
+      target,
       release: () => {
         if (!isHeld) return;
         isHeld = false;
+        count(this.#byKey, request.key, -1);
+        count(this.#byTarget, target.name, -1);
         this.#meanHoldMs += HOLD_WEIGHT * (performance.now() - since - this.#meanHoldMs);
         release();
       },
     };
   }
+}
+
+/** Adds to a count, and forgets it at 0. */
+function count(counts: Map<string, number>, name: string, by: number): void {
+  const now = (counts.get(name) ?? 0) + by;
+  if (now === 0) counts.delete(name);
+  else counts.set(name, now);
 }

@@ -1,3 +1,4 @@
+import type { Fault } from "./errors.ts";
 import type { Generation } from "./generation.ts";
 import { type AttemptEnd, CONTENT, type Intake } from "./ports.ts";
 
@@ -14,6 +15,10 @@ export class Attempt implements Intake {
   #lastContentAt = 0;
   #unread = 0;
   #end: AttemptEnd | undefined;
+  #settle: (fault: Fault | undefined) => void = () => {};
+  readonly settled = new Promise<Fault | undefined>((resolve) => {
+    this.#settle = resolve;
+  });
 
   constructor(generation: Generation) {
     this.#generation = generation;
@@ -23,6 +28,10 @@ export class Attempt implements Intake {
   /** How it ended, where it failed before any content; the generation goes on without it. */
   get failure(): AttemptEnd | undefined {
     return this.#hasContent || this.#end?.status !== "failed" ? undefined : this.#end;
+  }
+
+  get hasContent(): boolean {
+    return this.#hasContent;
   }
 
   get hasEnded(): boolean {
@@ -55,6 +64,7 @@ export class Attempt implements Intake {
   end(end: AttemptEnd): void {
     if (this.#end !== undefined) return;
     this.#end = end;
+    this.#settle(this.#hasContent ? undefined : end.fault);
     const generation = this.#generation;
     if (generation.isEnded) return;
     if (end.status === "failed" && !this.#hasContent) {
@@ -78,6 +88,7 @@ export class Attempt implements Intake {
 
   #firstContent(): void {
     this.#hasContent = true;
+    this.#settle(undefined);
     const generation = this.#generation;
     generation.answerHeaders = this.#headers;
     if (generation.spec.stream) generation.firstContent(generation.log.stagedSeq, this.#readAt);

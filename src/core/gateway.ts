@@ -1,10 +1,10 @@
 import { Admission, type AdmissionLimits, type Place } from "./admission.ts";
-import { Attempt } from "./attempt.ts";
 import { asFault, Fault } from "./errors.ts";
 import { Generation, type GenerationSpec } from "./generation.ts";
 import { Idempotency } from "./idempotency.ts";
 import type { Budget } from "./log.ts";
 import type { Call, DisconnectPolicy, Levels, Observer, Refusal, Upstream } from "./ports.ts";
+import { byHealth, produce } from "./produce.ts";
 
 export interface GatewayLimits extends AdmissionLimits {
   readonly firstTokenTimeoutMs: number;
@@ -52,11 +52,14 @@ export interface Started {
   readonly isAttached: boolean;
 }
 
+/** A request that has waited its turn already goes before those that have not. */
+const RETRY_PRIORITY = 1;
+
 /** The façade of the core: start, find, drain. */
 export class Gateway {
   readonly #limits: GatewayLimits;
   readonly #ports: GatewayPorts;
-  readonly #admission: Admission;
+  readonly #admission: Admission<Upstream>;
   readonly #active = new Map<string, Generation>();
   readonly #idempotency = new Idempotency();
   readonly #budget: Budget = { used: 0 };
@@ -156,7 +159,7 @@ export class Gateway {
   }
 
   #admit(request: StartRequest, upstreams: readonly Upstream[]): Generation {
-    const place = this.#enter(request);
+    const place = this.#firstPlace(request, upstreams);
     const policy = request.policy ?? (request.idempotencyKey === undefined ? request.defaultPolicy : "grace");
     const { endpoint, model, stream, owner, transport } = request;
     const generation = new Generation(
@@ -167,58 +170,46 @@ export class Gateway {
     this.#idempotency.keep(request, generation);
     if (place.position() === undefined) generation.admitted();
     else generation.waits(() => place.position());
+    void generation.ended.then(() => this.#retire(generation));
     void this.#run(generation, place, request, upstreams);
     return generation;
   }
 
-  #enter(request: StartRequest): Place {
+  #firstPlace(request: StartRequest, upstreams: readonly Upstream[]): Place<Upstream> {
     try {
-      return this.#admission.enter({ bytes: request.body.length });
+      return this.#enter(request, upstreams, 0);
     } catch (thrown) {
       this.#refused(request, "queue_full");
       throw thrown;
     }
   }
 
-  async #run(
-    generation: Generation,
-    place: Place,
-    request: StartRequest,
-    upstreams: readonly Upstream[],
-  ): Promise<void> {
-    // A generation that is stopped while it waits gives its place up at once.
-    const leave = (): void => place.leave(new Fault("cancelled"));
-    generation.stopped.signal.addEventListener("abort", leave, { once: true });
-    void generation.ended.then(() => this.#retire(generation));
-    try {
-      const lease = await place.granted;
-      generation.admitted();
-      try {
-        await this.#generate(generation, request, upstreams);
-      } finally {
-        lease.release();
-      }
-    } catch (thrown) {
-      generation.finish({ status: "failed", fault: asFault(thrown) });
-    } finally {
-      generation.stopped.signal.removeEventListener("abort", leave);
-    }
+  #enter(request: StartRequest, upstreams: readonly Upstream[], priority: number): Place<Upstream> {
+    const { owner, body } = request;
+    return this.#admission.enter({
+      key: owner,
+      bytes: body.length,
+      priority,
+      targets: () => byHealth(upstreams),
+    });
   }
 
-  async #generate(
+  async #run(
     generation: Generation,
+    place: Place<Upstream>,
     request: StartRequest,
     upstreams: readonly Upstream[],
   ): Promise<void> {
-    const upstream = upstreams[0];
-    if (upstream === undefined) throw new Fault("model_not_found", { param: "model" });
-    if (generation.isEnded) return;
-    generation.upstream = upstream.name;
-    const attempt = new Attempt(generation);
-    await upstream.attempt(this.#call(request), attempt, generation.stopped.signal);
-    const failure = attempt.failure;
-    if (failure !== undefined) generation.finish(failure);
-    else if (!attempt.hasEnded) throw new Error(`upstream ${upstream.name} came back without an ending`);
+    try {
+      const failure = await produce(generation, place, {
+        upstreams,
+        call: () => this.#call(request),
+        enter: (left) => this.#enter(request, left, RETRY_PRIORITY),
+      });
+      if (failure !== undefined) generation.finish(failure);
+    } catch (thrown) {
+      generation.finish({ status: "failed", fault: asFault(thrown) });
+    }
   }
 
   #call(request: StartRequest): Call {

@@ -1,65 +1,132 @@
 /**
- * The waiting line of the gate, as p-queue's `queueClass`: by priority, then in order of arrival, with the position of each
- * place, which p-queue itself does not tell.
+ * The waiting line of the gate, as p-queue's `queueClass`: keys take turns, a higher priority goes first, and a place whose
+ * limits leave no room is passed over without holding up those behind it. It tells each place's position, which p-queue
+ * itself does not.
  */
 export type Run = () => Promise<unknown>;
 
 export interface PlaceOptions {
   readonly id?: string | undefined;
   readonly priority?: number | undefined;
+  /** Whose turn it takes. */
+  readonly key?: string;
+  /** Whether the place's own limits leave room now; without it, always. */
+  readonly canStart?: () => boolean;
 }
 
 interface Waiting {
   readonly id: string;
-  priority: number;
+  readonly priority: number;
+  readonly key: string;
+  readonly canStart: () => boolean;
   readonly run: Run;
 }
 
+const always = (): boolean => true;
+
 export class Line {
-  #waiting: Waiting[] = [];
+  /** By key, in the order in which the keys have their turns; each list by priority, then in order of arrival. */
+  readonly #turns = new Map<string, Waiting[]>();
+  #count = 0;
   /** Positions by id, made when first asked for after a change. */
   #positions: Map<string, number> | undefined;
 
+  /** How many could start now: what p-queue takes for its size, so that it never asks for one that may not. */
   get size(): number {
-    return this.#waiting.length;
+    let startable = 0;
+    for (const places of this.#turns.values()) for (const place of places) if (place.canStart()) startable++;
+    return startable;
   }
 
-  enqueue(run: Run, options?: PlaceOptions): void {
-    const place = { id: options?.id ?? "", priority: options?.priority ?? 0, run };
-    let index = this.#waiting.length;
-    while (index > 0 && (this.#waiting[index - 1] as Waiting).priority < place.priority) index--;
-    this.#waiting.splice(index, 0, place);
-    this.#positions = undefined;
+  /** How many wait. */
+  get depth(): number {
+    return this.#count;
   }
 
+  /** How many wait for a turn of that key. */
+  depthOf(key: string): number {
+    return this.#turns.get(key)?.length ?? 0;
+  }
+
+  enqueue(run: Run, options: PlaceOptions = {}): void {
+    const { id = "", priority = 0, key = "", canStart = always } = options;
+    const places = this.#turns.get(key) ?? [];
+    if (places.length === 0) this.#turns.set(key, places);
+    let index = places.length;
+    while (index > 0 && (places[index - 1] as Waiting).priority < priority) index--;
+    places.splice(index, 0, { id, priority, key, canStart, run });
+    this.#changed(1);
+  }
+
+  /** Takes out the place that is next among those that can start. */
   dequeue(): Run | undefined {
-    this.#positions = undefined;
-    return this.#waiting.shift()?.run;
+    let next: Waiting | undefined;
+    for (const places of this.#turns.values()) {
+      const place = places.find((waiting) => waiting.canStart());
+      if (place !== undefined && (next === undefined || place.priority > next.priority)) next = place;
+    }
+    if (next === undefined) return undefined;
+    this.#take(next);
+    // The key has had its turn.
+    const rest = this.#turns.get(next.key);
+    if (rest !== undefined) {
+      this.#turns.delete(next.key);
+      this.#turns.set(next.key, rest);
+    }
+    return next.run;
   }
 
   filter(options: PlaceOptions): Run[] {
-    return this.#waiting
-      .filter((place) => place.priority === (options.priority ?? 0))
-      .map((place) => place.run);
+    return this.#all()
+      .filter(({ priority }) => priority === (options.priority ?? 0))
+      .map(({ run }) => run);
   }
 
   setPriority(id: string, priority: number): void {
-    const place = this.#waiting.find((waiting) => waiting.id === id);
+    const place = this.#all().find((waiting) => waiting.id === id);
     if (place === undefined) throw new ReferenceError(`nothing waits under the id ${id}`);
-    this.remove(id);
-    this.enqueue(place.run, { id, priority });
+    this.#take(place);
+    this.enqueue(place.run, { ...place, priority });
   }
 
   remove(id: string): void {
-    const index = this.#waiting.findIndex((place) => place.id === id);
-    if (index === -1) return;
-    this.#waiting.splice(index, 1);
-    this.#positions = undefined;
+    const place = this.#all().find((waiting) => waiting.id === id);
+    if (place !== undefined) this.#take(place);
   }
 
-  /** 1 for the place that is next; undefined where nothing waits under that id. */
+  /** 1 for the place that is next by the turns alone; undefined where nothing waits under that id. */
   position(id: string): number | undefined {
-    this.#positions ??= new Map(this.#waiting.map((place, index) => [place.id, index + 1]));
+    this.#positions ??= new Map(this.#inTurns().map((place, index) => [place.id, index + 1]));
     return this.#positions.get(id);
+  }
+
+  #all(): Waiting[] {
+    return [...this.#turns.values()].flat();
+  }
+
+  /** All places in the order in which the turns would take them. */
+  #inTurns(): Waiting[] {
+    const ranked: { place: Waiting; round: number; turn: number }[] = [];
+    let turn = 0;
+    for (const places of this.#turns.values()) {
+      places.forEach((place, round) => {
+        ranked.push({ place, round, turn });
+      });
+      turn++;
+    }
+    ranked.sort((a, b) => b.place.priority - a.place.priority || a.round - b.round || a.turn - b.turn);
+    return ranked.map(({ place }) => place);
+  }
+
+  #take(place: Waiting): void {
+    const places = this.#turns.get(place.key) ?? [];
+    places.splice(places.indexOf(place), 1);
+    if (places.length === 0) this.#turns.delete(place.key);
+    this.#changed(-1);
+  }
+
+  #changed(by: number): void {
+    this.#count += by;
+    this.#positions = undefined;
   }
 }

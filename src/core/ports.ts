@@ -167,6 +167,10 @@ export interface Intake {
   append(bytes: Uint8Array, start: number, end: number, flags: number): void;
   /** One read of the upstream has been taken in: show it to the readers. */
   flush(): void;
+  /** Content has come: the attempt is the one that readers see. */
+  readonly hasContent: boolean;
+  /** Resolves once it is clear whether the upstream serves: with the fault of an attempt that failed before content. */
+  readonly settled: Promise<Fault | undefined>;
   /** How it ended. Later calls are ignored. The attempt itself may go on until its stream is closed. */
   end(end: AttemptEnd): void;
 }
@@ -174,6 +178,10 @@ export interface Intake {
 /** An upstream: something that can be asked to generate. */
 export interface Upstream {
   readonly name: string;
+  /** Its own limit of requests at once. */
+  readonly maxConcurrency?: number | undefined;
+  /** False while it has failed too often or has asked for a pause: others are preferred. */
+  readonly isWell: boolean;
   /** Makes one attempt; resolves when the upstream's stream is over and its slot may be given on. Never rejects. */
   attempt(call: Call, intake: Intake, signal: AbortSignal): Promise<void>;
 }

@@ -22,6 +22,7 @@ const CONTENT_MEMBERS = [
 ];
 const TRUNCATED = new Set(["length", "content_filter"]);
 const LF = 10;
+const CR = 13;
 
 class ChatTranslator implements Translator {
   readonly #choicesAsked: number;
@@ -72,7 +73,8 @@ class ChatTranslator implements Translator {
     this.#readUsage(payload);
     const fault = faultOfPayload(payload, bytes);
     if (fault !== undefined) return this.#failed(fault);
-    const flags = this.#read(payload, "message") | (bytes.includes(LF) ? MULTILINE : 0);
+    const isMultiline = bytes.includes(LF) || bytes.includes(CR);
+    const flags = this.#read(payload, "message") | (isMultiline ? MULTILINE : 0);
     intake.append(bytes, 0, bytes.length, flags | CONTENT);
     return this.#endedWell();
   }

@@ -22,9 +22,13 @@ export interface Follow {
   readonly headers?: Record<string, string>;
 }
 
+/** Which request, which generation, and who answered it after how many attempts (as far as that is known yet). */
 const named = (request: FastifyRequest, generation: Generation): Record<string, string> => ({
   "x-request-id": request.id,
   "x-generation-id": generation.id,
+  ...(generation.attempts === 0
+    ? {}
+    : { "x-sluice-upstream": generation.upstream, "x-sluice-attempts": String(generation.attempts) }),
 });
 
 /** Streams events until the ending, the reader's departure or, with `untilNow`, what is there now. */
@@ -36,15 +40,15 @@ export function followAsEvents(
 ): void {
   reply.hijack();
   const response = reply.raw;
-  const ids = named(request, generation);
+  const ids = (): Record<string, string> => named(request, generation);
   const reader = generation.join("sse", follow.isFirstHand);
   const outlet = new SseOutlet(generation, response, {
     encoding: follow.encoding,
     tellsPosition: follow.tellsPosition,
-    headers: () => ({ ...generation.answerHeaders, ...EVENT_STREAM_HEADERS, ...follow.headers, ...ids }),
+    headers: () => ({ ...generation.answerHeaders, ...EVENT_STREAM_HEADERS, ...follow.headers, ...ids() }),
     ...(follow.earlyHeadersMs === undefined
       ? {}
-      : { earlyHeadersMs: follow.earlyHeadersMs, refuse: (fault) => writeFault(response, fault, ids) }),
+      : { earlyHeadersMs: follow.earlyHeadersMs, refuse: (fault) => writeFault(response, fault, ids()) }),
   });
   const until = follow.untilNow === true ? generation.log.lastSeq : undefined;
   const delivery = new Delivery(reader, outlet, follow.after, follow.limits, { until });

@@ -57,8 +57,13 @@ export function mount(
       ...(creates === undefined || method !== "POST" ? {} : { config: { creates } }),
     });
   }
+  refuseOthers(app, path, taken);
+}
+
+/** A clear 405 for the methods that a path does not take. */
+export function refuseOthers(app: FastifyInstance, path: string, taken: readonly HTTPMethods[]): void {
   app.route({
-    method: METHODS.filter((method) => !(taken as readonly HTTPMethods[]).includes(method)),
+    method: METHODS.filter((method) => !taken.includes(method)),
     url: path,
     handler: (_request, reply) => {
       reply.header("allow", taken.join(", "));

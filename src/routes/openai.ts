@@ -17,8 +17,8 @@ export function openAiRoutes(app: FastifyInstance, house: House): void {
     mount(app, endpoint, { POST: (request, reply) => complete(house, endpoint, request, reply) }, "json");
   }
   mount(app, "/v1/embeddings", { POST: (request, reply) => embed(house, request, reply) });
-  mount(app, "/v1/models", { GET: (request, reply) => relay(house, "/models", request, reply) });
-  mount(app, "/v1/models/*", { GET: (request, reply) => relay(house, modelPath(request), request, reply) });
+  mount(app, "/v1/models", { GET: async (_request, reply) => send(reply, await house.catalog.listing()) });
+  mount(app, "/v1/models/*", { GET: (request, reply) => model(house, request, reply) });
   app.all("/v1/*", () => {
     throw new Fault("not_found", { message: `There is no such route. ${SERVED}` });
   });
@@ -55,13 +55,9 @@ async function embed(house: House, request: FastifyRequest, reply: FastifyReply)
   return send(reply, await upstream.relay("post", "/embeddings", patience(request), body));
 }
 
-async function relay(
-  house: House,
-  path: string,
-  request: FastifyRequest,
-  reply: FastifyReply,
-): Promise<Buffer> {
-  return send(reply, await house.catalog.first().relay("get", path, patience(request)));
+async function model(house: House, request: FastifyRequest, reply: FastifyReply): Promise<Buffer> {
+  const name = (request.params as { "*": string })["*"];
+  return send(reply, await house.catalog.first(name).relay("get", modelPath(name), patience(request)));
 }
 
 function send(
@@ -80,10 +76,10 @@ function patience(request: FastifyRequest): AbortSignal {
 }
 
 /** A model's name may hold slashes; dots alone would leave the path. */
-function modelPath(request: FastifyRequest): string {
-  const name = (request.params as { "*": string })["*"];
+function modelPath(name: string): string {
   const segments = name.split("/");
-  if (segments.some((segment) => segment === "" || segment === "." || segment === ".."))
+  if (segments.some((segment) => segment === "" || segment === "." || segment === "..")) {
     throw new Fault("model_not_found");
+  }
   return `/models/${segments.map(encodeURIComponent).join("/")}`;
 }

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { Fault } from "../core/errors.ts";
-import type { House } from "./house.ts";
+import { type House, refuseOthers } from "./house.ts";
 
 export interface Scrape {
   readonly contentType: string;
@@ -58,6 +58,8 @@ export function operationRoutes(app: FastifyInstance, house: House, scrape: Scra
         reply.headers({ ...PAGE_HEADERS, "content-type": type, "cache-control": "no-cache" }).send(content),
     });
   }
+  for (const url of OPEN_PATHS) refuseOthers(app, url, method);
+  refuseOthers(app, "/metrics", ["GET"]);
 }
 
 function ready(house: House, reply: FastifyReply): { status: string } {

@@ -1,7 +1,7 @@
 import { Fault } from "../core/errors.ts";
 import type { Upstream } from "../core/ports.ts";
 import { at, listAt } from "../dialect/json.ts";
-import type { OpenAiUpstream } from "./openai.ts";
+import type { OpenAiUpstream, Relayed } from "./openai.ts";
 
 export interface CatalogEntry {
   readonly upstream: OpenAiUpstream;
@@ -62,32 +62,59 @@ export class Catalog {
     throw new Fault("invalid_request", { message, param: "model" });
   }
 
-  /** Names of the models that the first upstream lists. @throws Fault where it cannot be asked */
-  models(): Promise<readonly string[]> {
-    if (performance.now() - this.#listedAt < LISTING_MS) return Promise.resolve(this.#listed);
-    this.#listing ??= this.#list().finally(() => {
-      this.#listing = undefined;
-    });
+  /** Names of the models that the upstreams list, kept for a minute. @throws Fault where none can be asked */
+  async models(): Promise<readonly string[]> {
+    if (performance.now() - this.#listedAt < LISTING_MS) return this.#listed;
+    this.#listing ??= this.listing()
+      .then(() => this.#listed)
+      .finally(() => {
+        this.#listing = undefined;
+      });
     return this.#listing;
   }
 
-  async #list(): Promise<readonly string[]> {
-    const { body } = await this.first().relay("get", "/models", AbortSignal.timeout(LISTING_TIMEOUT_MS));
-    let listing: unknown;
-    try {
-      listing = JSON.parse(body.toString("utf8"));
-    } catch (thrown) {
-      throw new Fault("upstream_error", {
-        message: "The upstream's list of models is not JSON.",
-        cause: thrown,
-      });
+  /**
+   * What `GET /v1/models` answers: the one upstream's own bytes, or the lists of several as one, each model once, from the
+   * upstream that would be asked for it first. @throws Fault where none can be asked
+   */
+  async listing(): Promise<Relayed> {
+    const asked = await Promise.allSettled(this.#entries.map((entry) => list(entry)));
+    const lists = asked.filter((answer) => answer.status === "fulfilled").map(({ value }) => value);
+    const [first] = lists;
+    if (first === undefined) throw (asked[0] as PromiseRejectedResult).reason;
+    const merged = new Map<string, unknown>();
+    for (const { models } of lists) {
+      for (const [name, model] of models) if (!merged.has(name)) merged.set(name, model);
     }
-    const names = listAt(listing, "data").map((model) => at(model, "id"));
-    this.#listed = names.filter((name) => typeof name === "string");
+    this.#listed = [...merged.keys()];
     this.#listedAt = performance.now();
     this.#onListed(this.#listed);
-    return this.#listed;
+    if (this.#entries.length === 1) return first.answer;
+    const body = Buffer.from(JSON.stringify({ object: "list", data: [...merged.values()] }));
+    return { status: first.answer.status, headers: {}, body };
   }
+}
+
+interface Listed {
+  readonly answer: Relayed;
+  /** By name, those that the entry's patterns let through. */
+  readonly models: readonly (readonly [name: string, model: unknown])[];
+}
+
+async function list({ upstream, models: patterns }: CatalogEntry): Promise<Listed> {
+  const answer = await upstream.relay("get", "/models", AbortSignal.timeout(LISTING_TIMEOUT_MS));
+  let listing: unknown;
+  try {
+    listing = JSON.parse(answer.body.toString("utf8"));
+  } catch (thrown) {
+    throw new Fault("upstream_error", {
+      message: "The upstream's list of models is not JSON.",
+      cause: thrown,
+    });
+  }
+  const named = listAt(listing, "data").map((model) => [at(model, "id"), model] as const);
+  const models = named.filter((entry): entry is [string, unknown] => typeof entry[0] === "string");
+  return { answer, models: models.filter(([name]) => serves(patterns, name)) };
 }
 
 function serves(patterns: readonly string[], model: string | undefined): boolean {

@@ -4,6 +4,7 @@ import type { Dispatcher } from "undici";
 import { asFault, Fault } from "../core/errors.ts";
 import type { AttemptEnd, Call, Intake, Observer, Upstream } from "../core/ports.ts";
 import type { Dialect, Translator } from "../dialect/dialect.ts";
+import { Health } from "./health.ts";
 import { Pump } from "./pump.ts";
 import { readAll, refusalOf } from "./refusal.ts";
 import { type Answer, fetchOver } from "./transport.ts";
@@ -14,6 +15,10 @@ export interface OpenAiUpstreamOptions {
   /** With its version path: `https://api.openai.com/v1`. */
   readonly baseUrl: string;
   readonly apiKey?: string;
+  readonly maxConcurrency?: number | undefined;
+  /** How long this upstream may take to its first content (streamed) or answer (not streamed) before another is asked. */
+  readonly firstTokenTimeoutMs?: number | undefined;
+  readonly totalTimeoutMs?: number | undefined;
   /** Milliseconds between two events after the first content. */
   readonly stallTimeoutMs: number;
   /** Bound on one event, and on the body of an answer that is not streamed. */
@@ -37,17 +42,26 @@ const RELAYED_HEADERS =
 
 export class OpenAiUpstream implements Upstream {
   readonly name: string;
+  readonly maxConcurrency: number | undefined;
   readonly #options: OpenAiUpstreamOptions;
   readonly #client: OpenAI;
+  readonly #health = new Health();
 
   constructor(options: OpenAiUpstreamOptions) {
     this.name = options.name;
+    this.maxConcurrency = options.maxConcurrency;
     this.#options = options;
     this.#client = withoutOpenAiVariables(() => newClient(options));
   }
 
-  async attempt(call: Call, intake: Intake, signal: AbortSignal): Promise<void> {
+  get isWell(): boolean {
+    return this.#health.isWell;
+  }
+
+  async attempt(asked: Call, intake: Intake, signal: AbortSignal): Promise<void> {
+    const call = { ...asked, firstContentBy: Math.min(asked.firstContentBy, this.#patienceEnds(asked)) };
     const translator = this.#translator(call);
+    this.#health.follow(intake.settled, signal);
     const giveUp = new AbortController();
     const stop = (): void => giveUp.abort();
     signal.addEventListener("abort", stop, { once: true });
@@ -92,6 +106,13 @@ export class OpenAiUpstream implements Upstream {
     return { status: answer.status, headers, body: bytes };
   }
 
+  /** When this upstream's own time for the first content is up. */
+  #patienceEnds({ stream }: Call): number {
+    const { firstTokenTimeoutMs, totalTimeoutMs } = this.#options;
+    const patienceMs = stream ? firstTokenTimeoutMs : totalTimeoutMs;
+    return patienceMs === undefined ? Number.POSITIVE_INFINITY : performance.now() + patienceMs;
+  }
+
   #translator(call: Call): Translator {
     const dialect = this.#options.dialects.find(({ endpoints }) => endpoints.includes(call.endpoint));
     if (dialect === undefined) throw new Error(`no dialect for ${call.endpoint}`);
@@ -103,9 +124,14 @@ export class OpenAiUpstream implements Upstream {
     const answer = await this.#send("post", call.endpoint.replace(/^\/v1/, ""), signal, call.body);
     this.#options.observer.upstreamAnswered(this.name, String(answer.status));
     const headers = relayable(answer.headers);
-    if (!isSuccess(answer.status)) throw await refusalOf(answer.status, headers, answer.body);
+    if (!isSuccess(answer.status)) throw await this.#refusal(answer, headers);
     intake.answered(headers);
     return answer;
+  }
+
+  #refusal(answer: Answer, headers: Readonly<Record<string, string>>): Promise<Fault> {
+    if (answer.status === 429 || answer.status === 503) this.#health.pause(Number(headers["retry-after"]));
+    return refusalOf(answer.status, headers, answer.body);
   }
 
   async #take(

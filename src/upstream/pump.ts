@@ -1,7 +1,6 @@
 import type { Readable } from "node:stream";
 import { asFault, Fault } from "../core/errors.ts";
 import type { AttemptEnd, Call, Intake } from "../core/ports.ts";
-import { CONTENT } from "../core/ports.ts";
 import type { Translator } from "../dialect/dialect.ts";
 import { EventTooLarge, Splitter } from "./splitter.ts";
 import { Watchdog } from "./watchdog.ts";
@@ -26,7 +25,6 @@ export class Pump {
   readonly #splitter: Splitter;
   readonly #watchdog: Watchdog;
   readonly #stallTimeoutMs: number;
-  #hasContent = false;
   #sawEvent = false;
   #hasEnded = false;
   #linger: NodeJS.Timeout | undefined;
@@ -35,7 +33,7 @@ export class Pump {
   constructor(body: Readable, translator: Translator, intake: Intake, call: Call, limits: PumpLimits) {
     this.#body = body;
     this.#translator = translator;
-    this.#intake = this.#watched(intake);
+    this.#intake = intake;
     this.#stallTimeoutMs = limits.stallTimeoutMs;
     this.#splitter = new Splitter(limits.maxEventBytes, (bytes, start, end, isMultiline) =>
       this.#payload(bytes, start, end, isMultiline),
@@ -69,7 +67,8 @@ export class Pump {
       this.#end({ status: "failed", fault: faultOf(thrown) });
     }
     this.#intake.flush();
-    if (this.#sawEvent && this.#hasContent) this.#watchdog.extend(performance.now() + this.#stallTimeoutMs);
+    if (this.#sawEvent && this.#intake.hasContent)
+      this.#watchdog.extend(performance.now() + this.#stallTimeoutMs);
   }
 
   #payload(bytes: Buffer, start: number, end: number, isMultiline: boolean): void {
@@ -101,7 +100,7 @@ export class Pump {
   }
 
   #stalled(): void {
-    const fault = new Fault(this.#hasContent ? "upstream_stalled" : "upstream_timeout");
+    const fault = new Fault(this.#intake.hasContent ? "upstream_stalled" : "upstream_timeout");
     this.#end(this.#translator.stopped(fault));
     this.#body.destroy();
   }
@@ -113,20 +112,6 @@ export class Pump {
     this.#intake.end(end);
     if (end.status === "failed") this.#body.destroy();
     else this.#linger = setTimeout(() => this.#body.destroy(), LINGER_MS);
-  }
-
-  /** The intake, noting the first content on the way. */
-  #watched(intake: Intake): Intake {
-    return {
-      sent: () => intake.sent(),
-      answered: (headers) => intake.answered(headers),
-      append: (bytes, start, end, flags) => {
-        intake.append(bytes, start, end, flags);
-        if ((flags & CONTENT) !== 0) this.#hasContent = true;
-      },
-      flush: () => intake.flush(),
-      end: (end) => intake.end(end),
-    };
   }
 }
 

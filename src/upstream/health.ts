@@ -1,0 +1,73 @@
+import {
+  BrokenCircuitError,
+  type CircuitBreakerPolicy,
+  CircuitState,
+  ConsecutiveBreaker,
+  circuitBreaker,
+  handleType,
+} from "cockatiel";
+import { Fault } from "../core/errors.ts";
+
+/** Failures in a row that open the breaker, and how long it stays open before one request tries again. Milliseconds. */
+const FAILURES = 5;
+const OPEN_MS = 10_000;
+/** A pause that the upstream asks for is kept, up to here. Seconds. */
+const MAX_PAUSE_S = 30;
+
+/** An attempt that says nothing about the upstream. */
+class Neutral extends Error {}
+
+/**
+ * Whether an upstream is worth asking first: a circuit breaker over its last attempts, and the pause that it asked for with
+ * `Retry-After` (RFC 9110, section 10.2.3).
+ */
+export class Health {
+  readonly #breaker: CircuitBreakerPolicy = circuitBreaker(handleType(Fault), {
+    breaker: new ConsecutiveBreaker(FAILURES),
+    halfOpenAfter: OPEN_MS,
+  });
+  #openUntil = 0;
+  #pausedUntil = 0;
+
+  constructor() {
+    this.#breaker.onBreak(() => {
+      this.#openUntil = performance.now() + OPEN_MS;
+    });
+  }
+
+  /** Open, it is well again for the one request that tries. */
+  get isWell(): boolean {
+    const now = performance.now();
+    if (now < this.#pausedUntil) return false;
+    const { state } = this.#breaker;
+    return state === CircuitState.Closed || (state === CircuitState.Open && now >= this.#openUntil);
+  }
+
+  /** Follows an attempt: `settled` resolves with its fault, or with none where the upstream serves. */
+  follow(settled: Promise<Fault | undefined>, signal: AbortSignal): void {
+    const outcome = async (): Promise<void> => {
+      const fault = await settled;
+      if (signal.aborted) throw this.#gaveUp();
+      if (fault !== undefined && isUpstreams(fault)) throw fault;
+    };
+    this.#breaker.execute(outcome).catch((thrown: unknown) => {
+      const isKnown =
+        thrown instanceof Fault || thrown instanceof Neutral || thrown instanceof BrokenCircuitError;
+      if (!isKnown) throw thrown;
+    });
+  }
+
+  /** A trial that was given up has proved nothing: the breaker stays open. */
+  #gaveUp(): Error {
+    return this.#breaker.state === CircuitState.HalfOpen ? new Fault("cancelled") : new Neutral();
+  }
+
+  /** The upstream asked to be left alone for so many seconds. */
+  pause(seconds: number): void {
+    if (!(seconds > 0)) return;
+    this.#pausedUntil = performance.now() + Math.min(seconds, MAX_PAUSE_S) * 1000;
+  }
+}
+
+/** A request that the upstream refuses as the client's fault is no sign of ill health. */
+const isUpstreams = (fault: Fault): boolean => fault.said?.status === undefined && fault.code !== "log_limit";
