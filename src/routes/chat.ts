@@ -107,7 +107,7 @@ function follow(
   isFirstHand: boolean,
 ): void {
   const isBare = wantsBareText(request);
-  followAsEvents(request, reply, generation, {
+  followAsEvents(reply, generation, {
     encoding: isBare ? bareText : textEvents,
     limits: house.limits,
     after,

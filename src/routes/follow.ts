@@ -1,5 +1,5 @@
 /** Follows a generation on an HTTP response: as an event stream, or as the one body of an answer that is not streamed. */
-import type { FastifyReply, FastifyRequest } from "fastify";
+import type { FastifyReply } from "fastify";
 import { Fault } from "../core/errors.ts";
 import type { Generation } from "../core/generation.ts";
 import type { Reader } from "../core/reader.ts";
@@ -22,9 +22,9 @@ export interface Follow {
   readonly headers?: Record<string, string>;
 }
 
-/** Which request, which generation, and who answered it after how many attempts (as far as that is known yet). */
-const named = (request: FastifyRequest, generation: Generation): Record<string, string> => ({
-  "x-request-id": request.id,
+/** What the hooks have set, which generation, and who answered it after how many attempts (as far as that is known yet). */
+const named = (reply: FastifyReply, generation: Generation): Record<string, string> => ({
+  ...(reply.getHeaders() as Record<string, string>),
   "x-generation-id": generation.id,
   ...(generation.attempts === 0
     ? {}
@@ -32,15 +32,10 @@ const named = (request: FastifyRequest, generation: Generation): Record<string, 
 });
 
 /** Streams events until the ending, the reader's departure or, with `untilNow`, what is there now. */
-export function followAsEvents(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  generation: Generation,
-  follow: Follow,
-): void {
+export function followAsEvents(reply: FastifyReply, generation: Generation, follow: Follow): void {
   reply.hijack();
   const response = reply.raw;
-  const ids = (): Record<string, string> => named(request, generation);
+  const ids = (): Record<string, string> => named(reply, generation);
   const reader = generation.join("sse", follow.isFirstHand);
   const outlet = new SseOutlet(generation, response, {
     encoding: follow.encoding,
@@ -64,7 +59,6 @@ export function followAsEvents(
 
 /** Answers with the one body of a generation that is not streamed, once it has ended. */
 export async function answerWhole(
-  request: FastifyRequest,
   reply: FastifyReply,
   generation: Generation,
   isFirstHand: boolean,
@@ -75,17 +69,12 @@ export async function answerWhole(
   response.on("close", () => reader.leave(true));
   if (response.destroyed) reader.leave(true);
   await generation.ended;
-  sendWhole(request, reply, generation, reader);
+  sendWhole(reply, generation, reader);
 }
 
-function sendWhole(
-  request: FastifyRequest,
-  reply: FastifyReply,
-  generation: Generation,
-  reader: Reader,
-): void {
+function sendWhole(reply: FastifyReply, generation: Generation, reader: Reader): void {
   const { log } = generation;
-  const ids = named(request, generation);
+  const ids = named(reply, generation);
   if (log.head === 0) writeFault(reply.raw, log.ending?.fault ?? new Fault("internal_error"), ids);
   else if (!reply.raw.destroyed) {
     const body = log.payload(1);

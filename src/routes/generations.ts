@@ -72,7 +72,7 @@ async function events(house: House, request: FastifyRequest, reply: FastifyReply
     reply.code(204).header("x-generation-id", generation.id);
     return null;
   }
-  followAsEvents(request, reply, generation, {
+  followAsEvents(reply, generation, {
     encoding: resumableEncoding,
     limits: house.limits,
     after,

@@ -37,8 +37,8 @@ async function complete(
     defaultPolicy: "cancel",
     transport: (isStream) => (isStream ? "sse" : "json"),
   });
-  if (!generation.spec.stream) return answerWhole(request, reply, generation, !isAttached);
-  followAsEvents(request, reply, generation, {
+  if (!generation.spec.stream) return answerWhole(reply, generation, !isAttached);
+  followAsEvents(reply, generation, {
     encoding: stockEncoding,
     limits: house.limits,
     after: 0,
@@ -52,12 +52,12 @@ async function embed(house: House, request: FastifyRequest, reply: FastifyReply)
   const body = bodyOf(request);
   const { model } = parseObject(body);
   const upstream = house.catalog.first(typeof model === "string" ? model : undefined);
-  return send(reply, await upstream.relay("post", "/embeddings", patience(request), body));
+  return send(reply, await upstream.relay("post", "/embeddings", patience(reply), body));
 }
 
 async function model(house: House, request: FastifyRequest, reply: FastifyReply): Promise<Buffer> {
   const name = (request.params as { "*": string })["*"];
-  return send(reply, await house.catalog.first(name).relay("get", modelPath(name), patience(request)));
+  return send(reply, await house.catalog.first(name).relay("get", modelPath(name), patience(reply)));
 }
 
 function send(
@@ -69,9 +69,9 @@ function send(
 }
 
 /** Ends with the client's patience, or with ours. */
-function patience(request: FastifyRequest): AbortSignal {
+function patience(reply: FastifyReply): AbortSignal {
   const gone = new AbortController();
-  request.raw.socket.once("close", () => gone.abort());
+  reply.raw.once("close", () => gone.abort());
   return AbortSignal.any([gone.signal, AbortSignal.timeout(RELAY_TIMEOUT_MS)]);
 }
 

@@ -3,7 +3,7 @@
 import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import canonicalize from "canonicalize";
-import { applyEdits, findNodeAtLocation, modify, parseTree } from "jsonc-parser";
+import { type Node, parseTree } from "jsonc-parser";
 import { Fault } from "../core/errors.ts";
 import type { StartRequest } from "../core/gateway.ts";
 import type { DisconnectPolicy, Transport } from "../core/ports.ts";
@@ -53,12 +53,15 @@ export function parseObject(bytes: Uint8Array | undefined): JsonRecord {
 /** The bytes of a member of a JSON object, as they stand in it. @throws Fault `invalid_request` where it nests too deeply */
 export function memberBytes(bytes: Uint8Array, name: string): Buffer {
   const text = Buffer.from(bytes).toString("utf8");
-  const node = tooDeep(() => {
-    const tree = parseTree(text);
-    return tree === undefined ? undefined : findNodeAtLocation(tree, [name]);
-  });
+  const node = tooDeep(() => memberOf(text, name));
   if (node === undefined) throw invalid(`${name} is missing.`, name);
   return Buffer.from(text.slice(node.offset, node.offset + node.length));
+}
+
+/** The value of a member in an object's text; of several of that name the last, which is the one that JSON.parse takes. */
+function memberOf(text: string, name: string): Node | undefined {
+  const members = parseTree(text)?.children ?? [];
+  return members.findLast((member) => member.children?.[0]?.value === name)?.children?.[1];
 }
 
 /**
@@ -138,12 +141,14 @@ function complete(bytes: Uint8Array, values: JsonRecord, members: JsonRecord): U
   if (names.length === 0) return bytes;
   let text = Buffer.from(bytes).toString("utf8");
   for (const name of names) {
-    if (name in values) {
-      text = tooDeep(() => applyEdits(text, modify(text, [name], members[name], {})));
+    const value = tooDeep(() => JSON.stringify(members[name]));
+    const old = name in values ? tooDeep(() => memberOf(text, name)) : undefined;
+    if (old !== undefined) {
+      text = text.slice(0, old.offset) + value + text.slice(old.offset + old.length);
     } else {
       const at = text.indexOf("{") + 1;
       const comma = isEmptyObject(text) ? "" : ",";
-      text = `${text.slice(0, at)}${JSON.stringify(name)}:${JSON.stringify(members[name])}${comma}${text.slice(at)}`;
+      text = `${text.slice(0, at)}${JSON.stringify(name)}:${value}${comma}${text.slice(at)}`;
     }
   }
   return Buffer.from(text);
@@ -154,10 +159,18 @@ const isEmptyObject = (text: string): boolean => /^\s*\{\s*\}/.test(text);
 /** Endpoint and request as JSON values, `stream` aside, which is the transport's. */
 function digest(endpoint: string, values: JsonRecord, isStream: boolean): string {
   const { stream: _transport, ...request } = values;
-  const canonical = tooDeep(() => canonicalize({ endpoint, isStream, request }));
-  return createHash("sha256")
-    .update(canonical ?? "")
-    .digest("base64");
+  const text = tooDeep(() => canonicalOf({ endpoint, isStream, request }));
+  return createHash("sha256").update(text).digest("base64");
+}
+
+/** RFC 8785 has no form for a lone surrogate or a number beyond a double: with one, the members' order counts too. */
+function canonicalOf(value: JsonRecord): string {
+  try {
+    return canonicalize(value) ?? "";
+  } catch (thrown) {
+    if (thrown instanceof RangeError) throw thrown;
+    return JSON.stringify(value);
+  }
 }
 
 /** Runs a recursive reader of the client's JSON; the depth that its stack does not hold is the client's fault. */

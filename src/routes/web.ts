@@ -2,37 +2,26 @@
 import { randomUUID } from "node:crypto";
 import type { IncomingMessage } from "node:http";
 import websocket from "@fastify/websocket";
-import fastify, {
-  type FastifyBaseLogger,
-  type FastifyInstance,
-  type FastifyRequest,
-  LogController,
-} from "fastify";
+import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import type { WebSocket } from "ws";
-import { Fault } from "../core/errors.ts";
-import { type BrowserRules, checkBrowser } from "../security/browsers.ts";
-import { identify, ticketOf, WEBSOCKET_ROUTE } from "../security/identity.ts";
-import { type Keys, NO_OWNER } from "../security/keys.ts";
+import { type ErrorCode, Fault } from "../core/errors.ts";
+import { WEBSOCKET_ROUTE } from "../security/identity.ts";
 import type { Tickets } from "../security/tickets.ts";
 import { CLOSE } from "../transport/websocket.ts";
 import { chatRoutes } from "./chat.ts";
 import { faultAnswer, faultOf } from "./faults.ts";
 import { generationRoutes } from "./generations.ts";
-import { type House, headerOf } from "./house.ts";
+import { type GuardOptions, guard } from "./guard.ts";
+import type { House } from "./house.ts";
 import { openAiRoutes } from "./openai.ts";
-import { HEALTH_PATHS, OPEN_PATHS, operationRoutes, type Scrape } from "./operations.ts";
+import { operationRoutes, type Scrape } from "./operations.ts";
 import { countRefusal, Session, SUBPROTOCOL } from "./session.ts";
 import { ticketRoutes } from "./tickets.ts";
 
-export interface WebOptions {
+export interface WebOptions extends GuardOptions {
   readonly house: House;
   readonly scrape: Scrape;
-  readonly keys: Keys;
   readonly tickets: Tickets;
-  readonly browsers: BrowserRules;
-  /** `/metrics` needs no key. */
-  readonly areMetricsOpen: boolean;
-  readonly maxConnections: number;
   readonly logger: FastifyBaseLogger;
 }
 
@@ -62,9 +51,8 @@ export async function buildWeb(options: WebOptions): Promise<Web> {
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 1024 },
   });
-  app.server.maxConnections = options.maxConnections;
   parseBodies(app);
-  guard(app, options);
+  await guard(app, options);
   reportFaults(app, house);
   const sessions = await webSocketRoute(app, house);
   chatRoutes(app, house);
@@ -82,46 +70,6 @@ function parseBodies(app: FastifyInstance): void {
     done(null, body),
   );
 }
-
-function guard(app: FastifyInstance, options: WebOptions): void {
-  app.decorateRequest("owner", NO_OWNER);
-  app.decorateRequest("only", undefined);
-  app.decorateRequest("refusal", undefined);
-  app.addHook("onRequest", async (request, reply) => {
-    reply.header("x-request-id", request.id);
-    if (options.house.gateway.isDraining) reply.header("connection", "close");
-    const path = request.url.split("?", 1)[0] ?? "/";
-    if (!HEALTH_PATHS.has(path)) checkBrowser(browserFacts(request), options.browsers);
-    if (OPEN_PATHS.has(path) || (path === "/metrics" && options.areMetricsOpen)) return;
-    try {
-      Object.assign(request, await identify(shownBy(request), options.keys, options.tickets));
-    } catch (thrown) {
-      if (!isBrowserSocket(request)) throw thrown;
-      request.refusal = faultOf(thrown);
-    }
-  });
-}
-
-/** A browser learns nothing of a refused upgrade; one of an allowed origin is upgraded and told then. */
-const isBrowserSocket = (request: FastifyRequest): boolean =>
-  request.ws && request.routeOptions.url === WEBSOCKET_ROUTE && request.headers.origin !== undefined;
-
-function shownBy(request: FastifyRequest): Parameters<typeof identify>[0] {
-  const { ticket } = request.query as Record<string, unknown>;
-  const isShown = typeof ticket === "string" && ticket !== "";
-  return {
-    authorization: headerOf(request, "authorization"),
-    ticket: isShown ? ticket : ticketOf(headerOf(request, "sec-websocket-protocol")),
-    route: request.routeOptions.url,
-    generation: (request.params as { id?: string }).id,
-  };
-}
-
-const browserFacts = (request: FastifyRequest): Parameters<typeof checkBrowser>[0] => ({
-  host: request.headers.host,
-  origin: headerOf(request, "origin"),
-  fetchSite: headerOf(request, "sec-fetch-site"),
-});
 
 function reportFaults(app: FastifyInstance, house: House): void {
   app.setErrorHandler((thrown, request, reply) => {
@@ -152,7 +100,7 @@ async function webSocketRoute(app: FastifyInstance, house: House): Promise<Reado
   });
   app.route({
     method: "GET",
-    url: "/v1/ws",
+    url: WEBSOCKET_ROUTE,
     handler: (_request, reply) => {
       reply.headers({ upgrade: "websocket", connection: "upgrade" });
       throw new Fault("upgrade_required");
@@ -172,7 +120,13 @@ async function webSocketRoute(app: FastifyInstance, house: House): Promise<Reado
   return sessions;
 }
 
+/** The close code of a refusal that is told after the upgrade. */
+const REFUSAL_CODES: Partial<Record<ErrorCode, number>> = {
+  too_many_connections: CLOSE.tooManyConnections,
+  overloaded: CLOSE.tryLater,
+};
+
 function refuse(ws: WebSocket, fault: Fault): void {
   ws.send(JSON.stringify({ type: "error", error: fault.toObject() }));
-  ws.close(CLOSE.unauthenticated, fault.code);
+  ws.close(REFUSAL_CODES[fault.code] ?? CLOSE.unauthenticated, fault.code);
 }
