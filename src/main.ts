@@ -40,9 +40,22 @@ function read(args: readonly string[]): Command | undefined {
 async function serve(config: Config): Promise<void> {
   const logger = newLogger(config);
   crashCleanly(logger);
-  const server = await startServer(config, logger, version);
+  const server = await startServer(config, logger, version).catch((thrown: unknown) => {
+    process.stderr.write(`${listenProblem(config, thrown)}\n`);
+    process.exit(FAILURE_EXIT);
+  });
   stopOnSignals(server, logger);
   await greet(config, server);
+}
+
+/** One line for a start that failed because of where it was to listen; any other fault is thrown again. */
+function listenProblem({ host, port }: Config, thrown: unknown): string {
+  const { syscall, code } = thrown as NodeJS.ErrnoException;
+  if (syscall !== "listen" && syscall !== "getaddrinfo") throw thrown;
+  if (code === "EADDRINUSE")
+    return `PORT: ${port} on ${host} is in use by another process; choose another port`;
+  if (code === "EACCES") return `PORT: ${port} on ${host} is not open to this user; choose one above 1023`;
+  return `HOST: cannot listen on ${host}, port ${port} (${code})`;
 }
 
 function newLogger(config: Config): Logger {
@@ -77,13 +90,18 @@ function stopOnSignals(server: Server, logger: Logger): void {
 }
 
 async function greet(config: Config, server: Server): Promise<void> {
-  const answer = await server.probe().then(
-    (models) => `reached, ${models.length === 1 ? "model" : "models"} ${listOf(models)}`,
-    (thrown: unknown) => `not reached: ${asFault(thrown).message}`,
-  );
+  let models: readonly string[] = [];
+  let answer: string;
+  try {
+    models = await server.probe();
+    answer = `reached, ${models.length === 1 ? "model" : "models"} ${listOf(models)}`;
+  } catch (thrown) {
+    answer = `not reached: ${asFault(thrown).message}`;
+  }
   const [upstream] = server.upstreams;
-  const model = config.defaultModel ?? (await server.probe().catch(() => []))[0] ?? "MODEL";
-  const body = JSON.stringify({ prompt: "hello", model });
+  const body = JSON.stringify({ prompt: "hello", model: config.defaultModel ?? models[0] ?? "MODEL" });
+  // Keys are never printed: whoever tries it puts one of them in the place of KEY.
+  const key = config.apiKeys.length === 0 ? "" : " -H 'authorization: Bearer KEY'";
   process.stdout.write(
     [
       `Sluice ${version}`,
@@ -94,7 +112,7 @@ async function greet(config: Config, server: Server): Promise<void> {
       `  limits      ${config.maxConcurrency} at once, ${config.maxQueue} waiting for at most ${config.queueTimeoutMs} ms`,
       "",
       "Try:",
-      `  curl -N ${server.url}/chat -H 'content-type: application/json' -H 'accept: text/plain' -d '${body}'`,
+      `  curl -N ${server.url}/chat -H 'content-type: application/json' -H 'accept: text/plain'${key} -d '${body}'`,
       "",
       "",
     ].join("\n"),

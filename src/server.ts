@@ -1,5 +1,6 @@
 /** The composition: the only file that knows every room. Adding an upstream, a dialect, a store or a route is a line here. */
 import type { AddressInfo } from "node:net";
+import { setTimeout as sleep } from "node:timers/promises";
 import type { FastifyBaseLogger } from "fastify";
 import type { Config, UpstreamConfig } from "./config.ts";
 import { Gateway } from "./core/gateway.ts";
@@ -28,8 +29,12 @@ export interface Server {
   close(): Promise<void>;
 }
 
-/** After the drain, so long for the last bytes to leave. Milliseconds. */
+/** After the last generation has ended, at least so long for the last bytes to leave. Milliseconds. */
 const FLUSH_MS = 2000;
+/** So long for a peer to answer a close. Milliseconds. */
+const CLOSE_PATIENCE_MS = 1000;
+/** How often it is looked whether readers are done. Milliseconds. */
+const LOOK_MS = 20;
 
 /** Starts the gateway. Rejects where it cannot listen. */
 export async function startServer(
@@ -127,22 +132,36 @@ function lifecycle(
   demo: Emulator | undefined,
 ): Pick<Server, "drain" | "close"> {
   let closing: Promise<void> | undefined;
-  const close = (): Promise<void> => (closing ??= closeAll(core, web, demo));
+  const close = (by = performance.now() + FLUSH_MS): Promise<void> =>
+    (closing ??= closeAll(core, web, demo, by));
   const drain = async (): Promise<void> => {
+    const until = performance.now() + config.shutdownTimeoutMs;
     core.gateway.close();
     for (const session of [...web.sessions]) session.drain();
     await core.gateway.drain(config.shutdownTimeoutMs);
+    // A reader that lags behind reads on to the end, for as long as there is time.
+    const by = Math.max(until, performance.now() + FLUSH_MS);
+    while (performance.now() < by && [...web.sessions].some(({ isReading }) => isReading))
+      await sleep(LOOK_MS);
     for (const session of [...web.sessions]) session.close(CLOSE.restart, "restart");
-    await close();
+    await close(by);
   };
-  return { drain, close };
+  return { drain, close: () => close() };
 }
 
-async function closeAll(core: Core, web: Web, demo: Emulator | undefined): Promise<void> {
-  const late = setTimeout(() => web.app.server.closeAllConnections(), FLUSH_MS);
-  web.app.server.closeIdleConnections();
-  await web.app.close();
+/** @param by monotonic milliseconds at which readers that have not taken their last bytes are dropped */
+async function closeAll(core: Core, web: Web, demo: Emulator | undefined, by: number): Promise<void> {
+  const { app, sessions } = web;
+  const late = setTimeout(() => app.server.closeAllConnections(), Math.max(0, by - performance.now()));
+  const unanswered = setTimeout(() => {
+    for (const session of [...sessions]) session.terminate();
+  }, CLOSE_PATIENCE_MS);
+  // A connection that is kept alive falls idle only after its last answer.
+  const idle = setInterval(() => app.server.closeIdleConnections(), LOOK_MS);
+  await app.close();
   clearTimeout(late);
+  clearTimeout(unanswered);
+  clearInterval(idle);
   await demo?.close();
   await core.release();
 }
@@ -159,7 +178,14 @@ const browserRules = (config: Config) => ({
   isKeyless: config.apiKeys.length === 0,
 });
 
+/** Listening on all addresses is no address to call: a keyless gateway does not even answer to that name. */
+const WILDCARDS = new Map([
+  ["0.0.0.0", "127.0.0.1"],
+  ["::", "::1"],
+]);
+
 function addressOf(web: Web): string {
   const { address, family, port } = web.app.server.address() as AddressInfo;
-  return `http://${family === "IPv6" ? `[${address}]` : address}:${port}`;
+  const host = WILDCARDS.get(address) ?? address;
+  return `http://${family === "IPv6" ? `[${host}]` : host}:${port}`;
 }

@@ -34,7 +34,8 @@ export function readUpstream(text: string, complain: Complain): UpstreamChoice {
   }
   const baseUrl = readBaseUrl(text, complain);
   const name = KNOWN_UPSTREAMS.find((each) => ADDRESSES.get(each) === baseUrl);
-  return { name: name ?? new URL(baseUrl).host, baseUrl, needsKey: false };
+  // Never its address, which answers and metrics would show to clients.
+  return { name: name ?? "upstream", baseUrl, needsKey: false };
 }
 
 export const DEMO: UpstreamConfig = { name: "demo", baseUrl: "", models: [], demo: true };

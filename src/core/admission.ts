@@ -66,6 +66,8 @@ export class Admission<T extends Target = Target> {
   /** Leases out, by key and by target. */
   readonly #byKey = new Map<string, number>();
   readonly #byTarget = new Map<string, number>();
+  /** Leases out, all together. */
+  #out = 0;
   #waitingBytes = 0;
   #nextId = 0;
   #meanHoldMs = 1000;
@@ -119,17 +121,23 @@ export class Admission<T extends Target = Target> {
   }
 
   #mustWait(request: AdmissionRequest<T>): boolean {
-    return (
-      this.#queue.pending >= this.#limits.maxConcurrency || this.#line.size > 0 || !this.#canStart(request)
-    );
+    return this.#out >= this.#limits.maxConcurrency || this.#line.size > 0 || !this.#canStart(request);
+  }
+
+  /**
+   * How many leave the line now: there are slots given back that p-queue, which learns of it a moment later, has not handed on
+   * yet, and places that may take them.
+   */
+  get #freed(): number {
+    return Math.min(this.#queue.pending - this.#out, this.#line.size);
   }
 
   #checkRoom({ bytes, key }: AdmissionRequest<T>): void {
     const { maxQueue, queueMaxBytes, keyMaxQueue = Number.POSITIVE_INFINITY } = this.#limits;
-    if (this.#line.depth >= maxQueue || this.#waitingBytes + bytes > queueMaxBytes) {
+    if (this.#line.depth >= maxQueue + this.#freed || this.#waitingBytes + bytes > queueMaxBytes) {
       throw new Fault("queue_full", { retryAfterS: this.retryAfterS() });
     }
-    if (this.#line.depthOf(key) >= keyMaxQueue)
+    if (this.#line.depthOf(key) >= keyMaxQueue + this.#freed)
       throw new Fault("rate_limited", { retryAfterS: this.retryAfterS() });
   }
 
@@ -182,6 +190,7 @@ export class Admission<T extends Target = Target> {
   #lease(request: AdmissionRequest<T>, release: () => void): Lease<T> {
     const target = this.#choose(request);
     if (target === undefined) throw new Error("granted a lease that has no room");
+    this.#out++;
     count(this.#byKey, request.key, 1);
     count(this.#byTarget, target.name, 1);
     const since = performance.now();
@@ -191,6 +200,7 @@ export class Admission<T extends Target = Target> {
       release: () => {
         if (!isHeld) return;
         isHeld = false;
+        this.#out--;
         count(this.#byKey, request.key, -1);
         count(this.#byTarget, target.name, -1);
         this.#meanHoldMs += HOLD_WEIGHT * (performance.now() - since - this.#meanHoldMs);

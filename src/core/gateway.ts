@@ -64,7 +64,8 @@ export class Gateway {
   readonly #idempotency = new Idempotency();
   readonly #budget: Budget = { used: 0 };
   #isDraining = false;
-  #idle: () => void = () => {};
+  /** Those who wait until nothing runs any more. */
+  readonly #idle: (() => void)[] = [];
 
   constructor(limits: GatewayLimits, ports: GatewayPorts) {
     this.#limits = limits;
@@ -125,13 +126,13 @@ export class Gateway {
     this.#isDraining = true;
   }
 
-  /** Waits for what runs, for at most `timeoutMs`; what is left then fails with `draining`. */
+  /** Waits for what runs, for at most `timeoutMs`; what is left then fails with `draining`. Safe to call again. */
   async drain(timeoutMs: number): Promise<void> {
     this.close();
     if (this.#active.size === 0) return;
     const late = setTimeout(() => this.#stopAll(), timeoutMs);
     await new Promise<void>((idle) => {
-      this.#idle = idle;
+      this.#idle.push(idle);
     });
     clearTimeout(late);
   }
@@ -230,6 +231,6 @@ export class Gateway {
   #retire(generation: Generation): void {
     this.#active.delete(generation.id);
     this.#ports.store.keep(generation);
-    if (this.#active.size === 0) this.#idle();
+    if (this.#active.size === 0) for (const idle of this.#idle.splice(0)) idle();
   }
 }

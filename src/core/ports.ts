@@ -52,7 +52,8 @@ export type Refusal =
   | "overloaded"
   | "invalid"
   | "unauthorized"
-  | "draining";
+  | "draining"
+  | "failed";
 export type Outcome = EndStatus | "disconnected" | Refusal;
 
 /** Who asked, for the labels of metrics. `model` is what the request named; the observer bounds it. */

@@ -7,7 +7,7 @@ import { Fault } from "../core/errors.ts";
 import { type AttemptEnd, type Call, CONTENT, type Intake, MULTILINE } from "../core/ports.ts";
 import type { Dialect, Translator } from "./dialect.ts";
 import { faultOfPayload } from "./error-payload.ts";
-import { at, isRecord, type JsonRecord, listAt } from "./json.ts";
+import { at, isRecord, type JsonRecord, listAt, nestsTooDeeply } from "./json.ts";
 import { tokensOf } from "./usage.ts";
 
 const DONE = Buffer.from("[DONE]");
@@ -67,7 +67,7 @@ class ChatTranslator implements Translator {
     return this.#finished.size >= needed ? this.#endedWell() : this.#failed(why);
   }
 
-  body(bytes: Buffer, intake: Intake): AttemptEnd {
+  body(bytes: Buffer, intake: Pick<Intake, "append">): AttemptEnd {
     const payload = parse(bytes, 0, bytes.length);
     if (!isRecord(payload)) return this.#failed(notJson());
     this.#readUsage(payload);
@@ -136,6 +136,7 @@ function isDone(bytes: Buffer, start: number, end: number): boolean {
 /** The payload's value, or undefined where it is not JSON in UTF-8. */
 function parse(bytes: Buffer, start: number, end: number): unknown {
   if (!isUtf8(start === 0 && end === bytes.length ? bytes : bytes.subarray(start, end))) return undefined;
+  if (nestsTooDeeply(bytes, start, end)) return undefined;
   try {
     return JSON.parse(bytes.toString("utf8", start, end));
   } catch {

@@ -22,7 +22,7 @@ export interface Translator {
   /** The stream stopped without saying so; `why` is the fault to report unless what came was complete. */
   stopped(why: Fault): AttemptEnd;
   /** The whole body of an answer that was not streamed. */
-  body(bytes: Buffer, intake: Intake): AttemptEnd;
+  body(bytes: Buffer, intake: Pick<Intake, "append">): AttemptEnd;
 }
 
 export interface Dialect {

@@ -1,4 +1,5 @@
 import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { FastifyError } from "fastify";
 import { asFault, type ErrorCode, Fault } from "../core/errors.ts";
 
@@ -51,4 +52,13 @@ export function writeFault(response: ServerResponse, fault: Fault, more: Record<
   const { status, headers, body } = faultAnswer(fault);
   response.writeHead(status, { ...headers, ...more, "content-length": body.length });
   response.end(body);
+}
+
+/** Resets a socket that takes nothing of its answer for so long: its client would hold the answer and its place for good. */
+export function dropIfNotTaken(response: ServerResponse, socket: Socket | null, stallMs: number): void {
+  if (socket === null || response.writableFinished) return;
+  const drop = (): unknown => socket.resetAndDestroy();
+  socket.setTimeout(stallMs, drop);
+  // Before Node's own listener, which sets the time that an idle connection is kept.
+  response.prependOnceListener("finish", () => socket.setTimeout(0, drop));
 }

@@ -5,7 +5,7 @@ import type { Generation } from "../core/generation.ts";
 import type { Reader } from "../core/reader.ts";
 import { Delivery, type DeliveryLimits } from "../transport/deliver.ts";
 import { EVENT_STREAM_HEADERS, type SseEncoding, SseOutlet } from "../transport/sse.ts";
-import { writeFault } from "./faults.ts";
+import { dropIfNotTaken, writeFault } from "./faults.ts";
 
 export interface Follow {
   readonly encoding: SseEncoding;
@@ -46,7 +46,11 @@ export function followAsEvents(reply: FastifyReply, generation: Generation, foll
       : { earlyHeadersMs: follow.earlyHeadersMs, refuse: (fault) => writeFault(response, fault, ids()) }),
   });
   const until = follow.untilNow === true ? generation.log.lastSeq : undefined;
-  const delivery = new Delivery(reader, outlet, follow.after, follow.limits, { until });
+  const delivery = new Delivery(reader, outlet, follow.after, follow.limits, {
+    until,
+    // The loop watches over what is read; this, over the last bytes of it.
+    onOver: () => dropIfNotTaken(response, response.socket, follow.limits.writeStallMs),
+  });
   response.on("drain", () => delivery.drained());
   response.on("close", () => {
     outlet.release();
@@ -62,6 +66,7 @@ export async function answerWhole(
   reply: FastifyReply,
   generation: Generation,
   isFirstHand: boolean,
+  { writeStallMs }: DeliveryLimits,
 ): Promise<void> {
   reply.hijack();
   const response = reply.raw;
@@ -69,6 +74,7 @@ export async function answerWhole(
   response.on("close", () => reader.leave(true));
   if (response.destroyed) reader.leave(true);
   await generation.ended;
+  dropIfNotTaken(response, response.socket, writeStallMs);
   sendWhole(reply, generation, reader);
 }
 

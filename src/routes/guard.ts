@@ -7,7 +7,7 @@ import { type BrowserRules, checkBrowser } from "../security/browsers.ts";
 import { identify, ticketOf, WEBSOCKET_ROUTE } from "../security/identity.ts";
 import { type Keys, NO_OWNER } from "../security/keys.ts";
 import type { Tickets } from "../security/tickets.ts";
-import { faultOf } from "./faults.ts";
+import { dropIfNotTaken, faultOf } from "./faults.ts";
 import { type House, headerOf } from "./house.ts";
 import { HEALTH_PATHS, OPEN_PATHS } from "./operations.ts";
 
@@ -48,17 +48,22 @@ async function allowOrigins(app: FastifyInstance, origins: readonly string[]): P
 }
 
 export async function guard(app: FastifyInstance, options: GuardOptions): Promise<void> {
-  await allowOrigins(app, options.browsers.corsOrigins);
   const crowd = limitConnections(app, options.maxConnections);
   app.decorateRequest("owner", NO_OWNER);
   app.decorateRequest("only", undefined);
   app.decorateRequest("refusal", undefined);
+  // Foreign pages first: not even a preflight of theirs is answered.
   app.addHook("onRequest", async (request, reply) => {
-    reply.header("x-request-id", request.id);
+    reply.headers({ "x-request-id": request.id, "x-content-type-options": "nosniff" });
     if (options.house.gateway.isDraining || crowd.has(request.raw.socket))
       reply.header("connection", "close");
-    const path = request.url.split("?", 1)[0] ?? "/";
-    if (!HEALTH_PATHS.has(path)) checkBrowser(browserFacts(request), options.browsers);
+    if (request.headers.host === undefined && request.raw.httpVersion === "1.1")
+      throw new Fault("invalid_request", { message: "The Host header is missing." });
+    if (!HEALTH_PATHS.has(pathOf(request))) checkBrowser(browserFacts(request), options.browsers);
+  });
+  await allowOrigins(app, options.browsers.corsOrigins);
+  app.addHook("onRequest", async (request) => {
+    const path = pathOf(request);
     if (OPEN_PATHS.has(path) || (path === "/metrics" && options.areMetricsOpen)) return;
     try {
       if (crowd.has(request.raw.socket)) throw new Fault("too_many_connections", { retryAfterS: 1 });
@@ -68,7 +73,14 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
       request.refusal = faultOf(thrown);
     }
   });
+  app.addHook("onSend", async (request, reply) => {
+    // An address may hold a ticket, and an answer may be one.
+    if (!reply.hasHeader("cache-control")) reply.header("cache-control", "no-store");
+    dropIfNotTaken(reply.raw, request.raw.socket, options.house.limits.writeStallMs);
+  });
 }
+
+const pathOf = ({ url }: FastifyRequest): string => url.split("?", 1)[0] ?? "/";
 
 /** A browser learns nothing of a refused upgrade; one of an allowed origin is upgraded and told then. */
 const isBrowserSocket = (request: FastifyRequest): boolean =>
@@ -81,6 +93,7 @@ function shownBy(request: FastifyRequest): Parameters<typeof identify>[0] {
     authorization: headerOf(request, "authorization"),
     ticket: isShown ? ticket : ticketOf(headerOf(request, "sec-websocket-protocol")),
     route: request.routeOptions.url,
+    isUpgrade: request.ws,
     generation: (request.params as { id?: string }).id,
   };
 }
@@ -89,6 +102,7 @@ const browserFacts = (request: FastifyRequest): Parameters<typeof checkBrowser>[
   host: request.headers.host,
   origin: headerOf(request, "origin"),
   fetchSite: headerOf(request, "sec-fetch-site"),
+  isPage: OPEN_PATHS.has(pathOf(request)),
 });
 
 /** The sockets beyond the limit: whatever they ask is refused, and they are closed. */

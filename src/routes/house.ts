@@ -33,12 +33,15 @@ export interface House {
 export interface HouseLimits extends DeliveryLimits {
   readonly earlyHeadersMs: number;
   readonly maxBodyBytes: number;
+  /** Generations that run, and that wait, at once. */
+  readonly maxConcurrency: number;
+  readonly maxQueue: number;
 }
 
 export type Answerer = (request: FastifyRequest, reply: FastifyReply) => unknown;
 type Method = "GET" | "POST";
 
-const METHODS: readonly HTTPMethods[] = ["GET", "POST", "PUT", "PATCH", "DELETE"];
+const METHODS: readonly HTTPMethods[] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
 
 /** Mounts a path: the methods it takes, and a clear 405 for the others. */
 export function mount(
@@ -54,7 +57,7 @@ export function mount(
       method,
       url: path,
       handler,
-      ...(creates === undefined || method !== "POST" ? {} : { config: { creates } }),
+      ...(creates === undefined ? {} : { config: { creates } }),
     });
   }
   refuseOthers(app, path, taken);

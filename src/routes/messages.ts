@@ -2,26 +2,28 @@
 import { isUtf8 } from "node:buffer";
 import { z } from "zod";
 import { Fault } from "../core/errors.ts";
+import { nestsTooDeeply } from "../dialect/json.ts";
 
 const id = z.string().min(1).max(64);
+/** Longer than any that there is: what is named is told back in an error. */
+const generation = z.string().min(1).max(128);
 
 const message = z.discriminatedUnion("type", [
   z.object({
     type: z.literal("generate"),
     id,
     request: z.record(z.string(), z.unknown()),
-    endpoint: z.string().optional(),
     on_disconnect: z.unknown().optional(),
     idempotency_key: z.unknown().optional(),
   }),
   z.object({
     type: z.literal("subscribe"),
     id,
-    generation: z.string().min(1),
+    generation,
     starting_after: z.unknown().optional(),
   }),
   z.object({ type: z.literal("unsubscribe"), id }),
-  z.object({ type: z.literal("cancel"), id: id.optional(), generation: z.string().min(1).optional() }),
+  z.object({ type: z.literal("cancel"), id: id.optional(), generation: generation.optional() }),
   z.object({ type: z.literal("ping") }),
 ]);
 
@@ -41,6 +43,7 @@ export class BadMessage extends Fault {
 /** Reads one text message. @throws BadMessage */
 export function readMessage(data: Buffer, isBinary: boolean): ClientMessage {
   if (isBinary) throw new BadMessage("invalid_request", "Messages are JSON text; this one is binary.");
+  if (nestsTooDeeply(data)) throw new BadMessage("invalid_request", "The JSON nests too deeply.");
   let value: unknown;
   try {
     value = isUtf8(data) ? JSON.parse(data.toString("utf8")) : undefined;

@@ -16,12 +16,38 @@ export function openAiRoutes(app: FastifyInstance, house: House): void {
   for (const endpoint of [CHAT, COMPLETIONS]) {
     mount(app, endpoint, { POST: (request, reply) => complete(house, endpoint, request, reply) }, "json");
   }
-  mount(app, "/v1/embeddings", { POST: (request, reply) => embed(house, request, reply) });
-  mount(app, "/v1/models", { GET: async (_request, reply) => send(reply, await house.catalog.listing()) });
-  mount(app, "/v1/models/*", { GET: (request, reply) => model(house, request, reply) });
+  const relays = new Relays(house.limits.maxConcurrency + house.limits.maxQueue);
+  mount(app, "/v1/embeddings", {
+    POST: (request, reply) => relays.run(() => embed(house, request, reply)),
+  });
+  mount(app, "/v1/models", {
+    GET: (_request, reply) => relays.run(async () => send(reply, await house.catalog.listing())),
+  });
+  mount(app, "/v1/models/*", { GET: (request, reply) => relays.run(() => model(house, request, reply)) });
   app.all("/v1/*", () => {
     throw new Fault("not_found", { message: `There is no such route. ${SERVED}` });
   });
+}
+
+/** Calls that are no generations wait in no queue: as many are open at once as generations may run and wait. */
+class Relays {
+  readonly #most: number;
+  #open = 0;
+
+  constructor(most: number) {
+    this.#most = most;
+  }
+
+  /** @throws Fault `queue_full` */
+  async run<T>(call: () => Promise<T>): Promise<T> {
+    if (this.#open >= this.#most) throw new Fault("queue_full", { retryAfterS: 1 });
+    this.#open++;
+    try {
+      return await call();
+    } finally {
+      this.#open--;
+    }
+  }
 }
 
 async function complete(
@@ -37,7 +63,7 @@ async function complete(
     defaultPolicy: "cancel",
     transport: (isStream) => (isStream ? "sse" : "json"),
   });
-  if (!generation.spec.stream) return answerWhole(reply, generation, !isAttached);
+  if (!generation.spec.stream) return answerWhole(reply, generation, !isAttached, house.limits);
   followAsEvents(reply, generation, {
     encoding: stockEncoding,
     limits: house.limits,

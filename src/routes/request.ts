@@ -3,11 +3,10 @@
 import { isUtf8 } from "node:buffer";
 import { createHash } from "node:crypto";
 import canonicalize from "canonicalize";
-import { type Node, parseTree } from "jsonc-parser";
 import { Fault } from "../core/errors.ts";
 import type { StartRequest } from "../core/gateway.ts";
 import type { DisconnectPolicy, Transport } from "../core/ports.ts";
-import { isRecord, type JsonRecord } from "../dialect/json.ts";
+import { isRecord, type JsonRecord, memberSpan, nestsTooDeeply, skipBlank } from "../dialect/json.ts";
 
 export const CHAT = "/v1/chat/completions";
 export const COMPLETIONS = "/v1/completions";
@@ -40,6 +39,7 @@ const invalid = (message: string, param?: string): Fault =>
 /** The value of a body. @throws Fault `invalid_json`, or `invalid_request` where it is no object */
 export function parseObject(bytes: Uint8Array | undefined): JsonRecord {
   if (bytes === undefined || bytes.length === 0 || !isUtf8(bytes)) throw new Fault("invalid_json");
+  if (nestsTooDeeply(bytes)) throw invalid("The JSON nests too deeply.");
   let value: unknown;
   try {
     value = JSON.parse(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString("utf8"));
@@ -50,18 +50,11 @@ export function parseObject(bytes: Uint8Array | undefined): JsonRecord {
   return value;
 }
 
-/** The bytes of a member of a JSON object, as they stand in it. @throws Fault `invalid_request` where it nests too deeply */
+/** The bytes of a member of a JSON object, as they stand in it. @throws Fault `invalid_request` where there is none */
 export function memberBytes(bytes: Uint8Array, name: string): Buffer {
-  const text = Buffer.from(bytes).toString("utf8");
-  const node = tooDeep(() => memberOf(text, name));
-  if (node === undefined) throw invalid(`${name} is missing.`, name);
-  return Buffer.from(text.slice(node.offset, node.offset + node.length));
-}
-
-/** The value of a member in an object's text; of several of that name the last, which is the one that JSON.parse takes. */
-function memberOf(text: string, name: string): Node | undefined {
-  const members = parseTree(text)?.children ?? [];
-  return members.findLast((member) => member.children?.[0]?.value === name)?.children?.[1];
+  const span = memberSpan(bytes, name);
+  if (span === undefined) throw invalid(`${name} is missing.`, name);
+  return Buffer.from(bytes.subarray(span.start, span.end));
 }
 
 /**
@@ -137,49 +130,38 @@ function readIdempotencyKey(value: unknown): string | undefined {
 
 /** The body with members set: what is absent is put first, what is there is replaced in place; all else stays as it was. */
 function complete(bytes: Uint8Array, values: JsonRecord, members: JsonRecord): Uint8Array {
-  const names = Object.keys(members);
-  if (names.length === 0) return bytes;
-  let text = Buffer.from(bytes).toString("utf8");
-  for (const name of names) {
-    const value = tooDeep(() => JSON.stringify(members[name]));
-    const old = name in values ? tooDeep(() => memberOf(text, name)) : undefined;
+  let whole = bytes;
+  for (const [name, member] of Object.entries(members)) {
+    const value = JSON.stringify(member);
+    const old = Object.hasOwn(values, name) ? memberSpan(whole, name) : undefined;
     if (old !== undefined) {
-      text = text.slice(0, old.offset) + value + text.slice(old.offset + old.length);
+      whole = spliced(whole, old.start, old.end, value);
     } else {
-      const at = text.indexOf("{") + 1;
-      const comma = isEmptyObject(text) ? "" : ",";
-      text = `${text.slice(0, at)}${JSON.stringify(name)}:${value}${comma}${text.slice(at)}`;
+      const at = skipBlank(whole, 0) + 1;
+      const comma = whole[skipBlank(whole, at)] === CLOSE_BRACE ? "" : ",";
+      whole = spliced(whole, at, at, `${JSON.stringify(name)}:${value}${comma}`);
     }
   }
-  return Buffer.from(text);
+  return whole;
 }
 
-const isEmptyObject = (text: string): boolean => /^\s*\{\s*\}/.test(text);
+const CLOSE_BRACE = 0x7d;
+
+const spliced = (bytes: Uint8Array, start: number, end: number, text: string): Uint8Array =>
+  Buffer.concat([bytes.subarray(0, start), Buffer.from(text), bytes.subarray(end)]);
 
 /** Endpoint and request as JSON values, `stream` aside, which is the transport's. */
 function digest(endpoint: string, values: JsonRecord, isStream: boolean): string {
   const { stream: _transport, ...request } = values;
-  const text = tooDeep(() => canonicalOf({ endpoint, isStream, request }));
-  return createHash("sha256").update(text).digest("base64");
+  return createHash("sha256").update(canonicalOf({ endpoint, isStream, request })).digest("base64");
 }
 
 /** RFC 8785 has no form for a lone surrogate or a number beyond a double: with one, the members' order counts too. */
 function canonicalOf(value: JsonRecord): string {
   try {
     return canonicalize(value) ?? "";
-  } catch (thrown) {
-    if (thrown instanceof RangeError) throw thrown;
+  } catch {
     return JSON.stringify(value);
-  }
-}
-
-/** Runs a recursive reader of the client's JSON; the depth that its stack does not hold is the client's fault. */
-function tooDeep<T>(read: () => T): T {
-  try {
-    return read();
-  } catch (thrown) {
-    if (thrown instanceof RangeError) throw invalid("The JSON nests too deeply.");
-    throw thrown;
   }
 }
 

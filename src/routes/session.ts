@@ -10,6 +10,7 @@ import { CLOSE, Connection, WebSocketOutlet } from "../transport/websocket.ts";
 import { resumed } from "./generations.ts";
 import type { House } from "./house.ts";
 import { BadMessage, type ClientMessage, type MessageOf, readMessage } from "./messages.ts";
+import { countRefusal } from "./refusals.ts";
 import { CHAT, memberBytes, readPosition, readStart } from "./request.ts";
 
 export const SUBPROTOCOL = "sluice.v1";
@@ -33,6 +34,8 @@ export class Session {
   /** By the client's own name. */
   readonly #subscriptions = new Map<string, Subscription>();
   #badMessages = 0;
+  /** Messages that have come and are not answered yet. */
+  #pending = 0;
   #isClosed = false;
   #isDraining = false;
   /** Messages are answered one after the other, in the order in which they came. */
@@ -51,7 +54,7 @@ export class Session {
     this.#only = who.only;
     this.#ws = ws;
     this.#onClosed = onClosed;
-    this.#connection = new Connection(ws, socket, house.limits.heartbeatMs, () => this.#drained());
+    this.#connection = new Connection(ws, socket, house.limits, () => this.#drained());
     house.gateway.observer.connectionOpened();
     ws.on("message", (data, isBinary) => this.#received(data as Buffer, isBinary));
     ws.on("close", () => this.#closed());
@@ -88,13 +91,30 @@ export class Session {
     this.#connection.close(code, reason);
   }
 
+  /** Something is still to be read on it: events, an ending, or bytes that the socket has not taken yet. */
+  get isReading(): boolean {
+    return this.#subscriptions.size > 0 || this.#connection.backlog > 0;
+  }
+
+  /** Drops the socket, for a peer that does not answer a close. */
+  terminate(): void {
+    this.#ws.terminate();
+  }
+
   #received(data: Buffer, isBinary: boolean): void {
     // What comes while a message is being answered stays in the socket.
     this.#ws.pause();
+    this.#pending++;
     this.#tail = this.#tail.then(async () => {
       await this.#answer(data, isBinary);
-      if (!this.#isClosed) this.#ws.resume();
+      this.#pending--;
+      this.#readOn();
     });
+  }
+
+  /** Reads on once all that came is answered and the answers are taken: a client that only asks cannot fill the memory. */
+  #readOn(): void {
+    if (this.#pending === 0 && !this.#isClosed && !this.#connection.isBehind) this.#ws.resume();
   }
 
   async #answer(data: Buffer, isBinary: boolean): Promise<void> {
@@ -176,18 +196,19 @@ export class Session {
 
   #unsubscribe({ id }: MessageOf<"unsubscribe">): void {
     const { generation, delivery } = this.#named(id);
-    delivery.stop(false);
+    // Before the delivery is over: an idle connection may be closed by that.
     this.#connection.send({ type: "unsubscribed", id, generation: generation.id });
+    delivery.stop(false);
   }
 
   async #cancel({ id, generation: name }: MessageOf<"cancel">): Promise<void> {
-    if (id === undefined && name === undefined)
-      throw new BadMessage("invalid_request", "cancel needs an id or a generation.");
-    const generation =
-      id === undefined
-        ? await this.#house.gateway.find(name as string, this.#owner)
-        : this.#named(id).generation;
-    generation.cancel("cancelled");
+    if (id !== undefined) {
+      this.#named(id).generation.cancel("cancelled");
+      return;
+    }
+    if (name === undefined) throw new BadMessage("invalid_request", "cancel needs an id or a generation.");
+    this.#checkOpen(name);
+    (await this.#house.gateway.find(name, this.#owner)).cancel("cancelled");
   }
 
   #named(id: string): Subscription {
@@ -219,7 +240,8 @@ export class Session {
     const delivery = new Delivery(reader, outlet, after, this.#house.limits, {
       onOver: () => {
         this.#subscriptions.delete(id);
-        this.#leaveIfIdle();
+        const isCutShort = generation.log.ending?.fault?.code === "draining";
+        this.#leaveIfIdle(isCutShort ? CLOSE.restart : CLOSE.goingAway);
       },
     });
     this.#subscriptions.set(id, { generation, delivery });
@@ -228,13 +250,13 @@ export class Session {
     delivery.start();
   }
 
-  #leaveIfIdle(): void {
-    if (this.#isDraining && this.#subscriptions.size === 0)
-      this.#connection.close(CLOSE.goingAway, "draining");
+  #leaveIfIdle(code: number = CLOSE.goingAway): void {
+    if (this.#isDraining && this.#subscriptions.size === 0) this.#connection.close(code, "draining");
   }
 
   #drained(): void {
     for (const { delivery } of this.#subscriptions.values()) delivery.drained();
+    this.#readOn();
   }
 
   /** A reader took nothing for too long; all that share the socket go with it, and can resume. */
@@ -255,17 +277,4 @@ export class Session {
     this.#house.gateway.observer.connectionClosed();
     this.#onClosed(this);
   }
-}
-
-/** Counts a creating request that was refused before the gateway counted it. */
-export function countRefusal(
-  { gateway }: House,
-  fault: Fault,
-  transport: "sse" | "websocket" | "json" | "none",
-  key: string,
-): void {
-  const facts = { model: undefined, transport, key };
-  const { status } = fault.row;
-  if (status === 401 || status === 403) gateway.observer.refused(facts, "unauthorized");
-  else if (status < 500 && status !== 429) gateway.observer.refused(facts, "invalid");
 }

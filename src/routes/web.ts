@@ -8,6 +8,7 @@ import { type ErrorCode, Fault } from "../core/errors.ts";
 import { WEBSOCKET_ROUTE } from "../security/identity.ts";
 import type { Tickets } from "../security/tickets.ts";
 import { CLOSE } from "../transport/websocket.ts";
+import { answerOddities, answerUnparsed, answerUnrouted } from "./broken.ts";
 import { chatRoutes } from "./chat.ts";
 import { faultAnswer, faultOf } from "./faults.ts";
 import { generationRoutes } from "./generations.ts";
@@ -15,7 +16,8 @@ import { type GuardOptions, guard } from "./guard.ts";
 import type { House } from "./house.ts";
 import { openAiRoutes } from "./openai.ts";
 import { operationRoutes, type Scrape } from "./operations.ts";
-import { countRefusal, Session, SUBPROTOCOL } from "./session.ts";
+import { countRefusal } from "./refusals.ts";
+import { Session, SUBPROTOCOL } from "./session.ts";
 import { ticketRoutes } from "./tickets.ts";
 
 export interface WebOptions extends GuardOptions {
@@ -32,6 +34,10 @@ export interface Web {
 
 /** How long a client may take to send its request. Milliseconds. */
 const REQUEST_TIMEOUT_MS = 60_000;
+/** Of that, for its headers. */
+const HEADERS_TIMEOUT_MS = 20_000;
+/** How often it is looked who is late. Milliseconds. */
+const LATE_CHECK_MS = 5_000;
 const REQUEST_ID = /^[\x21-\x7e]{1,128}$/;
 
 function requestId(raw: IncomingMessage): string {
@@ -39,10 +45,23 @@ function requestId(raw: IncomingMessage): string {
   return typeof given === "string" && REQUEST_ID.test(given) ? given : `req_${randomUUID()}`;
 }
 
+/** No other upgrade is taken (curl and Java's client offer `h2c`): such a request is answered as if it offered none. */
+const isWebSocket = ({ url, headers }: IncomingMessage): boolean =>
+  url?.split("?", 1)[0] === WEBSOCKET_ROUTE && headers.upgrade?.toLowerCase() === "websocket";
+
 export async function buildWeb(options: WebOptions): Promise<Web> {
   const { house } = options;
   const app = fastify({
     loggerInstance: options.logger,
+    http: {
+      shouldUpgradeCallback: isWebSocket,
+      headersTimeout: HEADERS_TIMEOUT_MS,
+      connectionsCheckingInterval: LATE_CHECK_MS,
+      // The guard misses it with an error object.
+      requireHostHeader: false,
+    },
+    clientErrorHandler: answerUnparsed,
+    frameworkErrors: answerUnrouted,
     logController: new LogController({ disableRequestLogging: true }),
     requestTimeout: REQUEST_TIMEOUT_MS,
     bodyLimit: house.limits.maxBodyBytes,
@@ -51,10 +70,12 @@ export async function buildWeb(options: WebOptions): Promise<Web> {
     exposeHeadRoutes: false,
     routerOptions: { maxParamLength: 1024 },
   });
+  answerOddities(app.server);
   parseBodies(app);
+  // Before the guard: the plugin closes the socket of an upgrade that is refused only if it saw the request first.
+  const sessions = await webSocketRoute(app, house);
   await guard(app, options);
   reportFaults(app, house);
-  const sessions = await webSocketRoute(app, house);
   chatRoutes(app, house);
   generationRoutes(app, house);
   ticketRoutes(app, house, options.tickets);
@@ -76,7 +97,8 @@ function reportFaults(app: FastifyInstance, house: House): void {
     const fault = faultOf(thrown);
     if (fault.code === "internal_error") request.log.error({ err: fault.cause ?? fault }, "internal error");
     const { creates } = request.routeOptions.config;
-    if (creates !== undefined) countRefusal(house, fault, creates, request.owner);
+    if (creates !== undefined && !request.headers["last-event-id"])
+      countRefusal(house, fault, creates, request.owner);
     const { status, headers, body } = faultAnswer(fault);
     return reply.code(status).headers(headers).send(body);
   });
@@ -91,11 +113,25 @@ async function webSocketRoute(app: FastifyInstance, house: House): Promise<Reado
     options: {
       maxPayload: house.limits.maxBodyBytes,
       perMessageDeflate: false,
+      maxFragments: MAX_FRAGMENTS,
+      maxBufferedChunks: MAX_CHUNKS,
       handleProtocols: (offered) => (offered.has(SUBPROTOCOL) ? SUBPROTOCOL : false),
+    },
+    // What a client sends that is no WebSocket is its own fault: ws closes with a code, and nobody needs to read of it.
+    errorHandler: (_error, ws) => {
+      if (ws.readyState === ws.OPEN) ws.terminate();
     },
     preClose(done) {
       for (const session of sessions) session.close(CLOSE.restart, "restart");
       done();
+    },
+  });
+  app.route({
+    method: ["POST", "PUT", "PATCH", "DELETE"],
+    url: WEBSOCKET_ROUTE,
+    handler: (_request, reply) => {
+      reply.header("allow", "GET");
+      throw new Fault("method_not_allowed");
     },
   });
   app.route({
@@ -119,6 +155,10 @@ async function webSocketRoute(app: FastifyInstance, house: House): Promise<Reado
   });
   return sessions;
 }
+
+/** Of one message: frames, and pieces in which they may lie in memory. Each costs far more than the byte that it may hold. */
+const MAX_FRAGMENTS = 4096;
+const MAX_CHUNKS = 16_384;
 
 /** The close code of a refusal that is told after the upgrade. */
 const REFUSAL_CODES: Partial<Record<ErrorCode, number>> = {

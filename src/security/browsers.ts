@@ -13,6 +13,8 @@ export interface BrowserRequest {
   readonly host: string | undefined;
   readonly origin: string | undefined;
   readonly fetchSite: string | undefined;
+  /** For the page or a file of it, to which any page may link. */
+  readonly isPage: boolean;
 }
 
 const LOOPBACK = /^(localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?$/i;
@@ -25,12 +27,16 @@ export function checkBrowser(request: BrowserRequest, rules: BrowserRules): void
   if (rules.isKeyless && !isOurHost(request.host ?? "", rules)) throw new Fault("host_not_allowed");
   const { origin } = request;
   if (origin === undefined) {
-    if (request.fetchSite === "cross-site") throw new Fault("origin_not_allowed");
+    if (isForeignFetch(request)) throw new Fault("origin_not_allowed");
     return;
   }
   if (!isSameOrigin(origin, request.host, rules) && !isAllowed(origin, rules))
     throw new Fault("origin_not_allowed");
 }
+
+/** A fetch that tells no origin: an image, a script, a link. Another port of this host is another page's as well. */
+const isForeignFetch = ({ fetchSite, isPage }: BrowserRequest): boolean =>
+  fetchSite === "cross-site" || (fetchSite === "same-site" && !isPage);
 
 const isAllowed = (origin: string, { corsOrigins }: BrowserRules): boolean =>
   corsOrigins.includes("*") || corsOrigins.includes(origin);

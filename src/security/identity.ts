@@ -15,6 +15,8 @@ export interface Shown {
   readonly ticket: string | undefined;
   /** The route, with its parameters unfilled: `/v1/generations/:id`. */
   readonly route: string | undefined;
+  /** The request asks for a WebSocket, as the route wants it. */
+  readonly isUpgrade: boolean;
   /** The generation that the path names. */
   readonly generation: string | undefined;
 }
@@ -31,14 +33,16 @@ export async function identify(shown: Shown, keys: Keys, tickets: Tickets): Prom
   if (shown.authorization !== undefined || shown.ticket === undefined) {
     return { owner: keys.ownerOf(shown.authorization) };
   }
+  const opened = await tickets.read(shown.ticket);
+  const { owner, generation } = opened;
   const isWebSocket = shown.route === WEBSOCKET_ROUTE;
-  if (!isWebSocket && !GENERATION_ROUTES.has(shown.route ?? "")) throw new Fault("not_allowed");
-  const { owner, generation } = await tickets.open(shown.ticket);
   if (generation === undefined) {
     if (!isWebSocket) throw new Fault("not_allowed");
+    if (shown.isUpgrade) tickets.spend(opened);
     return { owner };
   }
-  if (!isWebSocket && generation !== shown.generation) throw new Fault("not_allowed");
+  const isIts = GENERATION_ROUTES.has(shown.route ?? "") && generation === shown.generation;
+  if (!isWebSocket && !isIts) throw new Fault("not_allowed");
   return { owner, only: generation };
 }
 

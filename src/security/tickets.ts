@@ -18,9 +18,13 @@ export interface Ticket {
   readonly expiresAt: number;
 }
 
+/** What a good ticket says. */
 export interface Opened {
   readonly owner: string;
   readonly generation?: string;
+  readonly id: string;
+  /** Unix seconds. */
+  readonly expiresAt: number;
 }
 
 const GENERATION_TTL_S = 3600;
@@ -69,17 +73,23 @@ export class Tickets {
   }
 
   /**
-   * What a ticket opens. One for a WebSocket is spent by this.
-   * @throws Fault `invalid_ticket` where it is forged, expired, spent, or its key is gone
+   * What a ticket opens.
+   * @throws Fault `invalid_ticket` where it is forged or expired, or its key is gone
    */
-  async open(ticket: string): Promise<Opened> {
-    const { sub: owner, jti, exp, generation, key } = await this.#verified(ticket);
-    if (owner === undefined || jti === undefined || exp === undefined || key !== this.#mark(owner)) {
+  async read(ticket: string): Promise<Opened> {
+    const { sub: owner, jti: id, exp: expiresAt, generation, key } = await this.#verified(ticket);
+    if (owner === undefined || id === undefined || expiresAt === undefined || key !== this.#mark(owner)) {
       throw new Fault("invalid_ticket");
     }
-    if (typeof generation === "string") return { owner, generation };
-    this.#spend(jti, exp);
-    return { owner };
+    return { owner, id, expiresAt, ...(typeof generation === "string" ? { generation } : {}) };
+  }
+
+  /** Uses a ticket for a WebSocket up. @throws Fault `invalid_ticket` where it was used before */
+  spend({ id, expiresAt }: Opened): void {
+    const now = Math.floor(Date.now() / 1000);
+    for (const [used, expired] of this.#used) if (expired < now) this.#used.delete(used);
+    if (this.#used.has(id)) throw new Fault("invalid_ticket");
+    this.#used.set(id, expiresAt);
   }
 
   async #verified(ticket: string) {
@@ -89,13 +99,6 @@ export class Tickets {
     } catch (thrown) {
       throw new Fault("invalid_ticket", { cause: thrown });
     }
-  }
-
-  #spend(jti: string, exp: number): void {
-    const now = Math.floor(Date.now() / 1000);
-    for (const [id, expired] of this.#used) if (expired < now) this.#used.delete(id);
-    if (this.#used.has(jti)) throw new Fault("invalid_ticket");
-    this.#used.set(jti, exp);
   }
 
   /** Ties a ticket to the key itself, so that it dies with the key and not with the key's name. */

@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import type { WebSocket } from "ws";
 import type { Generation } from "../core/generation.ts";
 import type { Ending } from "../core/ports.ts";
-import type { Outlet } from "./deliver.ts";
+import type { DeliveryLimits, Outlet } from "./deliver.ts";
 import { endingObject } from "./encoding.ts";
 import { eventFrames, textFrame } from "./frames.ts";
 
@@ -22,6 +22,8 @@ export const CLOSE = {
 
 /** After a close frame that the peer may never read, the socket is dropped. Milliseconds. */
 const CLOSE_PATIENCE_MS = 1000;
+/** Writes that the socket has not taken: past so many, the peer is not read from. Deliveries alone never come near. */
+const MAX_OWED = 1000;
 
 /**
  * One WebSocket connection. Frames are written to the socket directly, in order with those of `ws`, which without compression
@@ -30,7 +32,7 @@ const CLOSE_PATIENCE_MS = 1000;
 export class Connection {
   readonly #ws: WebSocket;
   readonly #socket: Socket;
-  readonly #heartbeatMs: number;
+  readonly #limits: DeliveryLimits;
   readonly #onDrain: () => void;
   readonly #uncork = (): void => {
     this.#isCorked = false;
@@ -39,14 +41,22 @@ export class Connection {
   #isCorked = false;
   #isClosing = false;
   #isAnswered = true;
+  /** Writes that the socket has not taken yet, whether it took one since the last beat, and when it was last seen to. */
+  #owed = 0;
+  #hasTaken = false;
+  #lastTakenAt = 0;
+  readonly #taken = (): void => {
+    this.#hasTaken = true;
+    if (--this.#owed === MAX_OWED) this.#onDrain();
+  };
   #lastWriteAt = performance.now();
   #timer: NodeJS.Timeout | undefined;
 
-  /** @param onDrain called when a full socket takes bytes again */
-  constructor(ws: WebSocket, socket: Socket, heartbeatMs: number, onDrain: () => void) {
+  /** @param onDrain called when a full socket takes bytes again, and when the peer is no longer behind */
+  constructor(ws: WebSocket, socket: Socket, limits: DeliveryLimits, onDrain: () => void) {
     this.#ws = ws;
     this.#socket = socket;
-    this.#heartbeatMs = heartbeatMs;
+    this.#limits = limits;
     this.#onDrain = onDrain;
     socket.on("drain", onDrain);
     ws.on("pong", () => {
@@ -61,6 +71,11 @@ export class Connection {
 
   get backlog(): number {
     return this.#socket.writableLength;
+  }
+
+  /** The peer asks for more than it takes. */
+  get isBehind(): boolean {
+    return this.#owed > MAX_OWED;
   }
 
   get isOpen(): boolean {
@@ -79,8 +94,9 @@ export class Connection {
       this.#socket.cork();
       setImmediate(this.#uncork);
     }
-    this.#socket.write(frames);
     this.#lastWriteAt = performance.now();
+    if (this.#owed++ === 0) this.#lastTakenAt = this.#lastWriteAt;
+    this.#socket.write(frames, this.#taken);
   }
 
   /** Says goodbye with a code; nothing is written after it. */
@@ -105,23 +121,35 @@ export class Connection {
   }
 
   #schedule(): void {
-    this.#timer = setTimeout(() => this.#beat(), this.#heartbeatMs);
+    this.#timer = setTimeout(() => this.#beat(), this.#limits.heartbeatMs);
   }
 
   /** A heartbeat on silence, and a ping that the peer must have answered by the next one. */
   #beat(): void {
     if (!this.isOpen) return;
+    if (this.#takesNothing()) {
+      this.cut(CLOSE.tryLater, "slow_reader");
+      return;
+    }
     // A full socket is the delivery's to judge: its peer may well be alive and slow.
     if (!this.isFull) {
       if (!this.#isAnswered) {
         this.#ws.terminate();
         return;
       }
-      if (performance.now() - this.#lastWriteAt >= this.#heartbeatMs) this.send({ type: "heartbeat" });
+      if (performance.now() - this.#lastWriteAt >= this.#limits.heartbeatMs) this.send({ type: "heartbeat" });
       this.#isAnswered = false;
       this.#ws.ping();
     }
     this.#schedule();
+  }
+
+  /** For a peer that reads nothing without following anything: no delivery looks after that. */
+  #takesNothing(): boolean {
+    const now = performance.now();
+    if (this.#owed === 0 || this.#hasTaken) this.#lastTakenAt = now;
+    this.#hasTaken = false;
+    return now - this.#lastTakenAt >= this.#limits.writeStallMs;
   }
 }
 

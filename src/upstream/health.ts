@@ -8,8 +8,9 @@ import {
 } from "cockatiel";
 import { Fault } from "../core/errors.ts";
 
-/** Failures in a row that open the breaker, and how long it stays open before one request tries again. Milliseconds. */
+/** Failures in a row that open the breaker. */
 const FAILURES = 5;
+/** How long it stays open before one request tries again, where nothing else is said. Milliseconds. */
 const OPEN_MS = 10_000;
 /** A pause that the upstream asks for is kept, up to here. Seconds. */
 const MAX_PAUSE_S = 30;
@@ -22,16 +23,18 @@ class Neutral extends Error {}
  * `Retry-After` (RFC 9110, section 10.2.3).
  */
 export class Health {
-  readonly #breaker: CircuitBreakerPolicy = circuitBreaker(handleType(Fault), {
-    breaker: new ConsecutiveBreaker(FAILURES),
-    halfOpenAfter: OPEN_MS,
-  });
+  readonly #breaker: CircuitBreakerPolicy;
   #openUntil = 0;
   #pausedUntil = 0;
 
-  constructor() {
+  /** @param openMs how long the breaker stays open before one request tries again */
+  constructor(openMs = OPEN_MS) {
+    this.#breaker = circuitBreaker(handleType(Fault), {
+      breaker: new ConsecutiveBreaker(FAILURES),
+      halfOpenAfter: openMs,
+    });
     this.#breaker.onBreak(() => {
-      this.#openUntil = performance.now() + OPEN_MS;
+      this.#openUntil = performance.now() + openMs;
     });
   }
 

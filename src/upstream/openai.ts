@@ -21,6 +21,8 @@ export interface OpenAiUpstreamOptions {
   readonly totalTimeoutMs?: number | undefined;
   /** Milliseconds between two events after the first content. */
   readonly stallTimeoutMs: number;
+  /** How long it is left alone after failures in a row; see `Health`. */
+  readonly breakerOpenMs?: number | undefined;
   /** Bound on one event, and on the body of an answer that is not streamed. */
   readonly maxEventBytes: number;
   readonly dialects: readonly Dialect[];
@@ -45,12 +47,13 @@ export class OpenAiUpstream implements Upstream {
   readonly maxConcurrency: number | undefined;
   readonly #options: OpenAiUpstreamOptions;
   readonly #client: OpenAI;
-  readonly #health = new Health();
+  readonly #health: Health;
 
   constructor(options: OpenAiUpstreamOptions) {
     this.name = options.name;
     this.maxConcurrency = options.maxConcurrency;
     this.#options = options;
+    this.#health = new Health(options.breakerOpenMs);
     this.#client = withoutOpenAiVariables(() => newClient(options));
   }
 
@@ -63,24 +66,15 @@ export class OpenAiUpstream implements Upstream {
     const translator = this.#translator(call);
     this.#health.follow(intake.settled, signal);
     const giveUp = new AbortController();
-    const stop = (): void => giveUp.abort();
+    const stop = (): void => giveUp.abort(signal.reason);
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
-    let isLate = false;
-    const watchdog = new Watchdog(call.firstContentBy, () => {
-      isLate = true;
-      stop();
-    });
+    const watchdog = new Watchdog(call.firstContentBy, () => giveUp.abort(new Fault("upstream_timeout")));
     try {
       const answer = await this.#ask(call, intake, giveUp.signal);
-      // The SDK holds its abort callback weakly, so the body is given up here.
-      const destroy = (): unknown => answer.body.destroy();
-      giveUp.signal.addEventListener("abort", destroy, { once: true });
-      if (giveUp.signal.aborted) destroy();
       await this.#take(answer, call, translator, intake, watchdog);
     } catch (thrown) {
-      const fault = isLate ? new Fault("upstream_timeout") : asFault(thrown);
-      if (fault.code !== "upstream_error") this.#options.observer.upstreamAnswered(this.name, fault.code);
+      const fault = giveUp.signal.aborted ? givenUp(giveUp.signal) : asFault(thrown);
       intake.end({ status: "failed", fault });
     } finally {
       watchdog.stop();
@@ -90,7 +84,7 @@ export class OpenAiUpstream implements Upstream {
 
   /**
    * Makes a call that is no generation (models, embeddings) and reads the whole answer.
-   * @throws Fault `upstream_unreachable`, `upstream_disconnected`, or the upstream's refusal
+   * @throws Fault `upstream_unreachable`, `upstream_disconnected`, `upstream_timeout`, or the upstream's refusal
    */
   async relay(
     method: "get" | "post",
@@ -99,11 +93,9 @@ export class OpenAiUpstream implements Upstream {
     body?: Uint8Array,
   ): Promise<Relayed> {
     const answer = await this.#send(method, path, signal, body);
-    this.#options.observer.upstreamAnswered(this.name, String(answer.status));
     const headers = relayable(answer.headers);
     if (!isSuccess(answer.status)) throw await refusalOf(answer.status, headers, answer.body);
-    const bytes = await readAll(answer.body, this.#options.maxEventBytes);
-    return { status: answer.status, headers, body: bytes };
+    return { status: answer.status, headers, body: await this.#readWhole(answer) };
   }
 
   /** When this upstream's own time for the first content is up. */
@@ -122,7 +114,6 @@ export class OpenAiUpstream implements Upstream {
   async #ask(call: Call, intake: Intake, signal: AbortSignal): Promise<Answer> {
     intake.sent();
     const answer = await this.#send("post", call.endpoint.replace(/^\/v1/, ""), signal, call.body);
-    this.#options.observer.upstreamAnswered(this.name, String(answer.status));
     const headers = relayable(answer.headers);
     if (!isSuccess(answer.status)) throw await this.#refusal(answer, headers);
     intake.answered(headers);
@@ -148,11 +139,17 @@ export class OpenAiUpstream implements Upstream {
       await new Pump(answer.body, translator, intake, call, this.#options).run();
       return;
     }
-    const end = await this.#whole(answer, translator, intake);
+    // Of JSON where a stream was asked for, only an error in it is told: nothing of it is an event.
+    const end = await this.#whole(answer, translator, call.stream ? { append: () => {} } : intake);
     intake.end(call.stream ? notStreamed(end) : end);
   }
 
-  async #whole(answer: Answer, translator: Translator, intake: Intake): Promise<AttemptEnd> {
+  async #whole(answer: Answer, translator: Translator, intake: Pick<Intake, "append">): Promise<AttemptEnd> {
+    return translator.body(await this.#readWhole(answer), intake);
+  }
+
+  /** @throws Fault `upstream_disconnected` where the body breaks off, `log_limit` where it is too large */
+  async #readWhole(answer: Answer): Promise<Buffer> {
     const { maxEventBytes } = this.#options;
     let isWhole = false;
     answer.body.once("end", () => {
@@ -161,17 +158,34 @@ export class OpenAiUpstream implements Upstream {
     const bytes = await readAll(answer.body, maxEventBytes + 1);
     if (bytes.length > maxEventBytes) throw new Fault("log_limit");
     if (!isWhole) throw new Fault("upstream_disconnected");
-    return translator.body(bytes, intake);
+    return bytes;
   }
 
+  /** Sends a request, and counts it once: by the status of its answer, or by why there is none. */
   async #send(method: "get" | "post", path: string, signal: AbortSignal, body?: Uint8Array): Promise<Answer> {
     const options = body === undefined ? {} : { body, headers: { "content-type": "application/json" } };
+    const { observer } = this.#options;
     try {
-      return (await this.#client[method](path, { ...options, signal }).asResponse()) as unknown as Answer;
+      const answer: unknown = await this.#client[method](path, { ...options, signal }).asResponse();
+      const { status, body: stream } = answer as Answer;
+      observer.upstreamAnswered(this.name, String(status));
+      // The SDK holds its abort callback weakly, so the body is given up here.
+      const destroy = (): unknown => stream.destroy();
+      signal.addEventListener("abort", destroy, { once: true });
+      if (signal.aborted) destroy();
+      return answer as Answer;
     } catch (thrown) {
-      throw unreached(thrown);
+      const fault = signal.aborted ? givenUp(signal) : unreached(thrown);
+      observer.upstreamAnswered(this.name, fault.code);
+      throw fault;
     }
   }
+}
+
+/** Why a request was given up: the reason that its signal was aborted with. */
+function givenUp({ reason }: AbortSignal): Fault {
+  if (reason instanceof Fault) return reason;
+  return new Fault((reason as Error).name === "TimeoutError" ? "upstream_timeout" : "cancelled");
 }
 
 /** A stream was asked for and a JSON body came: an error in it is told, anything else is no stream. */

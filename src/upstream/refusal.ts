@@ -32,7 +32,15 @@ export async function refusalOf(
     return new Fault("upstream_error", { message: object.message, object, said: { status, headers, body } });
   }
   const message = own?.message ?? `The upstream answered with status ${status}.`;
-  return new Fault("upstream_error", { message, said: { headers } });
+  return new Fault("upstream_error", { message, ...retryAfter(headers) });
+}
+
+const MAX_RETRY_AFTER_S = 30;
+
+/** Of an answer that is ours, the upstream's `Retry-After` in seconds, within our own bounds. */
+function retryAfter(headers: Readonly<Record<string, string>>): { retryAfterS?: number } {
+  const seconds = Math.ceil(Number(headers["retry-after"]));
+  return seconds > 0 ? { retryAfterS: Math.min(seconds, MAX_RETRY_AFTER_S) } : {};
 }
 
 /** The whole body, up to `maxBytes`; what was received where it breaks off. */
