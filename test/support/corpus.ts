@@ -12,11 +12,15 @@ export interface Recording {
   readonly kind: "chat" | "completions" | "errors" | "responses";
   readonly status: number;
   readonly features: readonly string[];
+  readonly oddities: readonly string[];
   readonly fidelity: string;
+  readonly bytes: number;
   readonly events: number;
   readonly json_events: number;
   readonly done_sentinel: boolean;
-  readonly request: { readonly n?: number; readonly stream?: boolean };
+  readonly max_line_bytes?: number;
+  readonly response_headers: Readonly<Record<string, string>>;
+  readonly request: { readonly n?: number | null; readonly stream?: boolean };
   readonly expected: {
     readonly text?: string;
     readonly text_by_choice?: Readonly<Record<string, string>>;

@@ -286,7 +286,7 @@ describe("the upstream", () => {
     [
       "a URL alone",
       { env: { OPENAI_BASE_URL: "http://Gpu:9/v1//" } },
-      { name: "gpu:9", baseUrl: "http://gpu:9/v1" },
+      { name: "upstream", baseUrl: "http://gpu:9/v1" },
     ],
     [
       "a URL and a key",
