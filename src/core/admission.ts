@@ -129,7 +129,7 @@ export class Admission<T extends Target = Target> {
    * yet, and places that may take them.
    */
   get #freed(): number {
-    return Math.min(this.#queue.pending - this.#out, this.#line.size);
+    return Math.min(this.#queue.pending - this.#out, this.#line.startable);
   }
 
   #checkRoom({ bytes, key }: AdmissionRequest<T>): void {
@@ -139,6 +139,12 @@ export class Admission<T extends Target = Target> {
     }
     if (this.#line.depthOf(key) >= keyMaxQueue + this.#freed)
       throw new Fault("rate_limited", { retryAfterS: this.retryAfterS() });
+  }
+
+  /** Whether anything but the limit of the whole can hold it up: a key's, or those of all its targets. */
+  #isLimited(request: AdmissionRequest<T>): boolean {
+    const isUnlimited = ({ maxConcurrency }: Target): boolean => maxConcurrency === undefined;
+    return this.#limits.keyMaxConcurrency !== undefined || !request.targets().some(isUnlimited);
   }
 
   #canStart(request: AdmissionRequest<T>): boolean {
@@ -169,7 +175,7 @@ export class Admission<T extends Target = Target> {
       id,
       key: request.key,
       priority: request.priority ?? 0,
-      canStart: () => this.#canStart(request),
+      ...(this.#isLimited(request) ? { canStart: () => this.#canStart(request) } : {}),
       signal: waiting.signal,
     };
     return new Promise<Lease<T>>((resolve, reject) => {

@@ -10,7 +10,7 @@ export interface PlaceOptions {
   readonly priority?: number | undefined;
   /** Whose turn it takes. */
   readonly key?: string;
-  /** Whether the place's own limits leave room now; without it, always. */
+  /** Whether the place's own limits leave room now; without it, it has none of its own. */
   readonly canStart?: () => boolean;
 }
 
@@ -18,24 +18,33 @@ interface Waiting {
   readonly id: string;
   readonly priority: number;
   readonly key: string;
-  readonly canStart: () => boolean;
+  readonly canStart: (() => boolean) | undefined;
   readonly run: Run;
 }
 
-const always = (): boolean => true;
+const canStart = (place: Waiting): boolean => place.canStart === undefined || place.canStart();
 
 export class Line {
   /** By key, in the order in which the keys have their turns; each list by priority, then in order of arrival. */
   readonly #turns = new Map<string, Waiting[]>();
   #count = 0;
+  /** How many of them have limits of their own: without any, nothing needs to be looked through. */
+  #limited = 0;
   /** Positions by id, made when first asked for after a change. */
   #positions: Map<string, number> | undefined;
 
-  /** How many could start now: what p-queue takes for its size, so that it never asks for one that may not. */
+  /**
+   * What p-queue takes for its size, so that it never asks for a place that may not start: 0 where none may, otherwise how
+   * many wait.
+   */
   get size(): number {
-    let startable = 0;
-    for (const places of this.#turns.values()) for (const place of places) if (place.canStart()) startable++;
-    return startable;
+    if (this.#limited === 0 || this.#all().some(canStart)) return this.#count;
+    return 0;
+  }
+
+  /** How many could start now. */
+  get startable(): number {
+    return this.#limited === 0 ? this.#count : this.#all().filter(canStart).length;
   }
 
   /** How many wait. */
@@ -49,20 +58,20 @@ export class Line {
   }
 
   enqueue(run: Run, options: PlaceOptions = {}): void {
-    const { id = "", priority = 0, key = "", canStart = always } = options;
+    const { id = "", priority = 0, key = "", canStart } = options;
     const places = this.#turns.get(key) ?? [];
     if (places.length === 0) this.#turns.set(key, places);
     let index = places.length;
     while (index > 0 && (places[index - 1] as Waiting).priority < priority) index--;
     places.splice(index, 0, { id, priority, key, canStart, run });
-    this.#changed(1);
+    this.#changed(places[index] as Waiting, 1);
   }
 
   /** Takes out the place that is next among those that can start. */
   dequeue(): Run | undefined {
     let next: Waiting | undefined;
     for (const places of this.#turns.values()) {
-      const place = places.find((waiting) => waiting.canStart());
+      const place = places.find(canStart);
       if (place !== undefined && (next === undefined || place.priority > next.priority)) next = place;
     }
     if (next === undefined) return undefined;
@@ -86,7 +95,8 @@ export class Line {
     const place = this.#all().find((waiting) => waiting.id === id);
     if (place === undefined) throw new ReferenceError(`nothing waits under the id ${id}`);
     this.#take(place);
-    this.enqueue(place.run, { ...place, priority });
+    const { id: _id, run, canStart: may, ...rest } = place;
+    this.enqueue(run, { ...rest, id, priority, ...(may === undefined ? {} : { canStart: may }) });
   }
 
   remove(id: string): void {
@@ -122,11 +132,12 @@ export class Line {
     const places = this.#turns.get(place.key) ?? [];
     places.splice(places.indexOf(place), 1);
     if (places.length === 0) this.#turns.delete(place.key);
-    this.#changed(-1);
+    this.#changed(place, -1);
   }
 
-  #changed(by: number): void {
+  #changed(place: Waiting, by: number): void {
     this.#count += by;
+    if (place.canStart !== undefined) this.#limited += by;
     this.#positions = undefined;
   }
 }

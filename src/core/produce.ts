@@ -47,8 +47,20 @@ export async function produce(
     left = left.filter((upstream) => upstream !== lease.target);
     if (generation.isEnded) return undefined;
     if (failure?.fault === undefined || left.length === 0 || !mayMoveOn(failure.fault, call)) return failure;
+    const next = nextPlace(order, left);
+    if (next === undefined) return failure;
     generation.observer.upstreamRetried(lease.target.name, failure.fault.code);
-    place = order.enter(left);
+    place = next;
+  }
+}
+
+/** Where the line is full, the failure stands: it says more than the refusal would. */
+function nextPlace(order: Order, left: readonly Upstream[]): Place<Upstream> | undefined {
+  try {
+    return order.enter(left);
+  } catch (thrown) {
+    if (thrown instanceof Fault) return undefined;
+    throw thrown;
   }
 }
 

@@ -21,7 +21,7 @@ export function faultOfPayload(payload: JsonRecord, bytes: Uint8Array): Fault | 
 }
 
 /** The upstream's error object with its missing members added; members of its own stay. */
-function completed(error: JsonRecord, message: string): ErrorObject {
+export function completed(error: JsonRecord, message: string): ErrorObject {
   const { type, param, code } = error;
   return {
     ...error,

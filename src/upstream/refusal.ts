@@ -1,6 +1,6 @@
 import type { Readable } from "node:stream";
 import { type ErrorObject, Fault } from "../core/errors.ts";
-import { faultOfPayload } from "../dialect/error-payload.ts";
+import { completed, faultOfPayload } from "../dialect/error-payload.ts";
 import { isRecord } from "../dialect/json.ts";
 
 /** An error answer is read up to here; a longer one is cut and wrapped. */
@@ -23,15 +23,16 @@ export async function refusalOf(
       message: `The upstream refused the gateway's credentials (status ${status}).`,
     });
   }
-  const own = errorOf(bytes);
+  const value = parsed(bytes);
+  const own = errorOf(value, bytes);
   if (status >= 400 && status < 500) {
     if (own !== undefined)
       return new Fault("upstream_error", { ...own, said: { status, headers, body: bytes } });
-    const object = wrapped(status, bytes);
+    const object = wrapped(status, value, bytes);
     const body = Buffer.from(JSON.stringify({ error: object }));
     return new Fault("upstream_error", { message: object.message, object, said: { status, headers, body } });
   }
-  const message = own?.message ?? `The upstream answered with status ${status}.`;
+  const message = own?.message ?? messageOf(value) ?? `The upstream answered with status ${status}.`;
   return new Fault("upstream_error", { message, ...retryAfter(headers) });
 }
 
@@ -59,24 +60,33 @@ export async function readAll(body: Readable, maxBytes: number): Promise<Buffer>
   return Buffer.concat(chunks).subarray(0, maxBytes);
 }
 
+const messageOf = (value: unknown): string | undefined =>
+  isRecord(value) && typeof value["message"] === "string" ? value["message"] : undefined;
+
 interface OwnError {
   readonly message: string;
   readonly object: ErrorObject;
 }
 
 /** The body's own error object, where it is a JSON object with an `error`. */
-function errorOf(bytes: Buffer): OwnError | undefined {
+function errorOf(value: unknown, bytes: Buffer): OwnError | undefined {
+  const fault = isRecord(value) ? faultOfPayload(value, bytes) : undefined;
+  return fault === undefined ? undefined : { message: fault.message, object: fault.toObject() };
+}
+
+/** The body as JSON; undefined where it is none, and then it is wrapped as text. */
+function parsed(bytes: Buffer): unknown {
   try {
-    const value: unknown = JSON.parse(bytes.toString("utf8"));
-    const fault = isRecord(value) ? faultOfPayload(value, bytes) : undefined;
-    return fault === undefined ? undefined : { message: fault.message, object: fault.toObject() };
+    return JSON.parse(bytes.toString("utf8"));
   } catch {
-    // Not JSON: it is wrapped.
     return undefined;
   }
 }
 
-function wrapped(status: number, bytes: Buffer): ErrorObject {
+/** An error object for a body that has none: some servers (Mistral, Cerebras) send the object without its `error` around it. */
+function wrapped(status: number, value: unknown, bytes: Buffer): ErrorObject {
+  const message = messageOf(value);
+  if (isRecord(value) && message !== undefined) return completed(value, message);
   const text = bytes.toString("utf8").trim().slice(0, MAX_QUOTED);
   const type = status === 429 ? "rate_limit_error" : "invalid_request_error";
   return {
