@@ -13,12 +13,12 @@ import {
   eventSourceParser,
   langChain,
   openAiNode,
-  openAiPython,
   type Reading,
 } from "../support/corpus-clients.ts";
+import { CorpusPython } from "../support/corpus-python.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { assemble, isObject, jsonOf, judge } from "../support/oracle.ts";
-import { PythonClient, python } from "../support/python.ts";
+import { python } from "../support/python.ts";
 import { forEach } from "../support/replay.ts";
 
 const AT_ONCE = 8;
@@ -203,9 +203,9 @@ async function checkClient(client: CorpusClient): Promise<void> {
 }
 
 async function checkPython(path: string): Promise<void> {
-  const client = new PythonClient(path, "sync");
+  const client = new CorpusPython(path);
   try {
-    await checkClient(openAiPython(client));
+    await checkClient(client);
   } finally {
     await client.close();
   }

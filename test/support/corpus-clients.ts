@@ -6,7 +6,6 @@ import { APICallError, RetryError, streamText, type TextStreamPart, type ToolSet
 import { EventSourceParserStream } from "eventsource-parser/stream";
 import OpenAI from "openai";
 import { isObject, type Json } from "./oracle.ts";
-import type { PythonClient } from "./python.ts";
 
 /** One streamed request, whatever the client. */
 export interface Ask {
@@ -42,8 +41,14 @@ const MODEL = "sluice-demo";
 const PROMPT = "Go on.";
 const MESSAGES = [{ role: "user" as const, content: PROMPT }];
 
+/** The members that every request has. */
+export const bodyFor = (what: Ask["what"]): Json => ({
+  model: MODEL,
+  ...(what === "chat" ? { messages: MESSAGES } : { prompt: PROMPT }),
+});
+
 /** What is read so far; it stands where the client throws. */
-class Sheet {
+export class Sheet {
   readonly chunks: unknown[] = [];
   text = "";
   usage: unknown;
@@ -201,15 +206,11 @@ function aiError(thrown: unknown): ReadError {
 export const eventSourceParser: CorpusClient = {
   name: "eventsource-parser",
   async read(baseUrl, { what, more }) {
-    const body = {
-      model: MODEL,
-      ...(what === "chat" ? { messages: MESSAGES } : { prompt: PROMPT }),
-      ...more,
-    };
+    const body = { ...bodyFor(what), ...more, stream: true };
     const answer = await fetch(`${baseUrl}/${what === "chat" ? "chat/completions" : what}`, {
       method: "POST",
       headers: { "content-type": "application/json" },
-      body: JSON.stringify({ ...body, stream: true }),
+      body: JSON.stringify(body),
     });
     const sheet = new Sheet();
     if (answer.status >= 400) return sheet.told(await refusalOf(answer));
@@ -232,19 +233,3 @@ async function refusalOf(answer: Response): Promise<ReadError> {
   const parsed: unknown = await new Response(text).json().catch(() => undefined);
   return { kind: "refusal", status: answer.status, said: isObject(parsed) ? parsed["error"] : undefined };
 }
-
-/** @param python one process for all that is asked */
-export const openAiPython = (python: PythonClient): CorpusClient => ({
-  name: "openai-python",
-  retries: () => true,
-  async read(base_url, { what, more, maxRetries }) {
-    const asked = what === "chat" ? { messages: MESSAGES } : { prompt: PROMPT };
-    const body = { model: MODEL, ...asked, extra_body: more };
-    const told = await python.ask({ base_url, what, how: "stream", max_retries: maxRetries, body });
-    const { chunks, text, error } = told;
-    const usage = chunks.findLast((chunk) => isObject(chunk["usage"]))?.["usage"];
-    if (error === null) return { chunks, text, usage };
-    const { class: kind, status, body: said } = error;
-    return { chunks, text, usage, error: { kind, status: status ?? undefined, said } };
-  },
-});

@@ -1,7 +1,7 @@
 /** Reads whole generations as clients of three kinds do, and keeps every payload as the bytes that came. */
 import { createParser, type EventSourceMessage } from "eventsource-parser";
 import { WebSocket } from "ws";
-import type { Json } from "./oracle.ts";
+import { isObject, type Json, jsonOf } from "./oracle.ts";
 
 /** What the stock route answered. */
 export interface StockAnswer {
@@ -143,6 +143,7 @@ export class SocketReader {
   private constructor(ws: WebSocket) {
     this.#ws = ws;
     ws.on("message", (bytes: Buffer) => this.#received(bytes));
+    ws.on("error", (error) => this.#failAll(error));
     ws.on("close", (code) => this.#failAll(new Error(`the connection closed with ${code}`)));
   }
 
@@ -173,7 +174,8 @@ export class SocketReader {
   }
 
   #received(bytes: Buffer): void {
-    const message = JSON.parse(bytes.toString()) as Json;
+    const message = jsonOf(bytes);
+    if (!isObject(message)) return void this.#failAll(new Error(`not a JSON message: ${bytes}`));
     const { type } = message;
     const generation = String(message["generation"]);
     if (type === "accepted") this.#bind(String(message["id"]), generation);
