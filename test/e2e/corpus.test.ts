@@ -66,7 +66,7 @@ describe.skipIf(!hasCorpus)(name, () => {
       boundaries.add(read);
       expect(problems).toEqual([]);
     },
-    4 * MINUTE,
+    10 * MINUTE,
   );
 
   test.each([
