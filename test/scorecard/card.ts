@@ -102,8 +102,8 @@ export function page(rows: readonly Row[]): string {
 
 An upstream can fail in many ways, and most of them look like an ordinary end of the stream to a client that does not look
 closely. This page shows, for each of ${rows.length} faults, what five clients saw through Sluice. The verdict is *honest* where no
-client took a failure for success and each was told of it. Only a stream that breaks off after its finish reason is a good ending: the model had said all
-that it was going to say.
+client took a failure for success and each was told of it. Only a stream that breaks off after its finish reason is a good
+ending: the model had said all that it was going to say.
 
 \`npm run scorecard\` runs it (\`-- --write\` writes this page); it exits with 1 where a verdict is wrong, and the tests run the
 same rows. Failures before the first content keep an HTTP status on the stock route; after it they are an error event without

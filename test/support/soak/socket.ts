@@ -110,16 +110,18 @@ export class Sockets {
   }
 
   async #share(): Promise<Shared> {
-    const current = await this.#current;
-    // Another may have replaced it while this one waited.
-    if (current !== undefined && !current.isRetired && current.uses < USES) {
-      current.uses++;
-      // Before anything is awaited: who is about to ask must not find the connection taken down.
-      current.asking++;
-      return current;
+    for (;;) {
+      const opening = this.#current;
+      const current = await opening;
+      if (current !== undefined && !current.isRetired && current.uses < USES) {
+        current.uses++;
+        // Before anything is awaited: who is about to ask must not find the connection taken down.
+        current.asking++;
+        return current;
+      }
+      // Unless another has replaced it meanwhile.
+      if (this.#current === opening) this.#current = this.#connect(0);
     }
-    if ((await this.#current) === current) this.#current = this.#connect(0);
-    return this.#share();
   }
 
   async #connect(asking: number): Promise<Shared> {
