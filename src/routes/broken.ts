@@ -1,7 +1,7 @@
 /** What no route sees: bytes that are no request, requests too large or too slow, and CONNECT. All get the error object. */
 import { type IncomingMessage, type Server, type ServerResponse, STATUS_CODES } from "node:http";
 import type { Socket } from "node:net";
-import type { Duplex } from "node:stream";
+import { type Duplex, finished, Readable } from "node:stream";
 import type { FastifyError, FastifyReply, FastifyRequest } from "fastify";
 import { Fault } from "../core/errors.ts";
 import { faultAnswer, faultOf, writeFault } from "./faults.ts";
@@ -45,6 +45,31 @@ export function answerUnrouted(error: FastifyError, request: FastifyRequest, rep
     .code(status)
     .headers({ "x-request-id": request.id, ...headers })
     .send(body);
+}
+
+/**
+ * The answer to a body that is refused while it may still be coming. What comes is dropped until the client is done, or
+ * stops: closing the socket under a sender resets it, and the answer is lost before it is read. Node's own limit on the
+ * time of a request bounds it all.
+ */
+export function answerSender(request: FastifyRequest, reply: FastifyReply, body: Buffer): FastifyReply {
+  async function* bodyThenRest(): AsyncGenerator<Buffer> {
+    yield body;
+    await dropRest(request.raw);
+  }
+  // The length tells the client that the answer is whole, however long its end may take.
+  return reply.header("content-length", body.length).send(Readable.from(bodyThenRest()));
+}
+
+function dropRest(request: IncomingMessage): Promise<void> {
+  return new Promise((resolve) => {
+    const silence = setTimeout(resolve, LAST_WORD_MS);
+    request.on("data", () => silence.refresh());
+    finished(request, () => {
+      clearTimeout(silence);
+      resolve();
+    });
+  });
 }
 
 /** The events that Node would answer by itself, with nothing or with an empty body. */

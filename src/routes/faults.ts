@@ -54,10 +54,21 @@ export function writeFault(response: ServerResponse, fault: Fault, more: Record<
   response.end(body);
 }
 
-/** Resets a socket that takes nothing of its answer for so long: its client would hold the answer and its place for good. */
-export function dropIfNotTaken(response: ServerResponse, socket: Socket | null, stallMs: number): void {
+/**
+ * Resets a socket that takes nothing of its answer for so long: its client would hold the answer and its place for good.
+ * @param onDrop called when it comes to that
+ */
+export function dropIfNotTaken(
+  response: ServerResponse,
+  socket: Socket | null,
+  stallMs: number,
+  onDrop?: () => void,
+): void {
   if (socket === null || response.writableFinished) return;
-  const drop = (): unknown => socket.resetAndDestroy();
+  const drop = (): void => {
+    onDrop?.();
+    socket.resetAndDestroy();
+  };
   socket.setTimeout(stallMs, drop);
   // Before Node's own listener, which sets the time that an idle connection is kept.
   response.prependOnceListener("finish", () => socket.setTimeout(0, drop));

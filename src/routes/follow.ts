@@ -74,7 +74,7 @@ export async function answerWhole(
   response.on("close", () => reader.leave(true));
   if (response.destroyed) reader.leave(true);
   await generation.ended;
-  dropIfNotTaken(response, response.socket, writeStallMs);
+  dropIfNotTaken(response, response.socket, writeStallMs, () => generation.observer.slowReader("json"));
   sendWhole(reply, generation, reader);
 }
 

@@ -8,7 +8,7 @@ import { type ErrorCode, Fault } from "../core/errors.ts";
 import { WEBSOCKET_ROUTE } from "../security/identity.ts";
 import type { Tickets } from "../security/tickets.ts";
 import { CLOSE } from "../transport/websocket.ts";
-import { answerOddities, answerUnparsed, answerUnrouted } from "./broken.ts";
+import { answerOddities, answerSender, answerUnparsed, answerUnrouted } from "./broken.ts";
 import { chatRoutes } from "./chat.ts";
 import { faultAnswer, faultOf } from "./faults.ts";
 import { generationRoutes } from "./generations.ts";
@@ -72,10 +72,11 @@ export async function buildWeb(options: WebOptions): Promise<Web> {
   });
   answerOddities(app.server);
   parseBodies(app);
+  // Before all routes: one that is mounted and waited for keeps the error handler of that moment.
+  reportFaults(app, house);
   // Before the guard: the plugin closes the socket of an upgrade that is refused only if it saw the request first.
   const sessions = await webSocketRoute(app, house);
   await guard(app, options);
-  reportFaults(app, house);
   chatRoutes(app, house);
   generationRoutes(app, house);
   ticketRoutes(app, house, options.tickets);
@@ -100,7 +101,8 @@ function reportFaults(app: FastifyInstance, house: House): void {
     if (creates !== undefined && !request.headers["last-event-id"])
       countRefusal(house, fault, creates, request.owner);
     const { status, headers, body } = faultAnswer(fault);
-    return reply.code(status).headers(headers).send(body);
+    reply.code(status).headers(headers);
+    return fault.code === "body_too_large" ? answerSender(request, reply, body) : reply.send(body);
   });
   app.setNotFoundHandler(() => {
     throw new Fault("not_found");

@@ -19,7 +19,8 @@ const positionsOf = ({ comments }: SseClient): number[] =>
 
 test("4 run, 6 wait, 4 of 14 are refused; 10 complete, and never more than 4 are open upstream", async () => {
   await open({ SLUICE_MAX_CONCURRENCY: "4", SLUICE_MAX_QUEUE: "6" });
-  const script = { tokens: 10, pace_ms: 20 };
+  // Long enough that none has ended by the time the last of the 14 arrives, on however busy a machine.
+  const script = { tokens: 10, first_token_ms: 3000 };
   const answers = await Promise.all(
     Array.from({ length: 14 }, () => post(`${gateway.url}/v1/chat/completions`, streamed(script))),
   );

@@ -1,7 +1,7 @@
 /** Going away: what runs ends as it would have, what is new is sent elsewhere, and what is left at the end is told so. */
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
 import { type Emulator, type Script, startEmulator } from "../../src/emulator/index.ts";
-import { type GatewayProcess, startProcess, until } from "../support/gateway.ts";
+import { type GatewayProcess, metricOf, startProcess, until } from "../support/gateway.ts";
 import {
   chat,
   eventsOf,
@@ -116,8 +116,9 @@ describe("under load", () => {
 
   test("what waits in the queue still gets its turn", async () => {
     await open({ SLUICE_MAX_CONCURRENCY: "1" });
-    const readers = Array.from({ length: 3 }, () => ask({ tokens: 10, pace_ms: 20, first_token_ms: 300 }));
+    const readers = Array.from({ length: 3 }, () => ask({ tokens: 10, pace_ms: 20, first_token_ms: 1500 }));
     await until("one runs", () => emulator.stats.open === 1);
+    await until("two wait", async () => (await metricOf(gateway.url, "sluice_queue_depth")) === 2);
     await terminate();
     for (const reader of readers) {
       await reader.ended;
