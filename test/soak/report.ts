@@ -145,7 +145,7 @@ ${
 
 ## Over time
 
-The last ${Math.round((windowOf(samples).length * 10) / 60)} minutes, sampled each 10 s. The trend is the line of least squares through the window, from its start to its end. The
+The last ${Math.round((windowOf(samples).length * 10) / 60)} minutes of the load, sampled each 10 s. The trend is the line of least squares through the window, from its start to its end. The
 heap is looked at each 2 s and the lowest look of each minute counts, which is what a collection leaves.
 
 ${seriesTable(samples)}
