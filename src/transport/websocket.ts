@@ -7,12 +7,9 @@ import type { DeliveryLimits, Outlet } from "./deliver.ts";
 import { endingObject } from "./encoding.ts";
 import { eventFrames, textFrame } from "./frames.ts";
 
-/** Close codes (PROTOCOL.md, section 3); those below 4000 other than 1000, 1008 and 1009 say: reconnect and resume. */
+/** The close codes sent here (PROTOCOL.md, section 3); those below 4000 other than 1000, 1008 and 1009 say: reconnect and resume. */
 export const CLOSE = {
-  done: 1000,
   goingAway: 1001,
-  policy: 1008,
-  internal: 1011,
   restart: 1012,
   tryLater: 1013,
   badMessages: 4400,
