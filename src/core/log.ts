@@ -30,6 +30,8 @@ export class Log {
   #bytes = 0;
   #ending: Ending | undefined;
   #waiting = new Set<() => void>();
+  /** The set to collect the next that wait, while the others are woken: an entry costs no new one. */
+  #spare: Set<() => void> | undefined = new Set();
 
   /** @param maxBytes payload bytes past which `append` throws `log_limit` */
   constructor(maxBytes: number, budget: Budget = { used: 0 }) {
@@ -193,8 +195,12 @@ export class Log {
   #wake(): void {
     if (this.#waiting.size === 0) return;
     const woken = this.#waiting;
-    this.#waiting = new Set();
+    // Who is woken may end the log, which wakes again: there is no spare then.
+    this.#waiting = this.#spare ?? new Set();
+    this.#spare = undefined;
     for (const ready of woken) ready();
+    woken.clear();
+    this.#spare = woken;
   }
 
   #room(length: number): Buffer {

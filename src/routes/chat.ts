@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from "fastify";
 import { Fault } from "../core/errors.ts";
 import type { Generation } from "../core/generation.ts";
 import { textOf } from "../dialect/text.ts";
+import { Chunk } from "../transport/chunk.ts";
 import { endingObject, shared } from "../transport/encoding.ts";
 import { endedWell, errorPayload, eventBlock, type SseEncoding } from "../transport/sse.ts";
 import { followAsEvents } from "./follow.ts";
@@ -26,10 +27,10 @@ export function chatRoutes(app: FastifyInstance, house: House): void {
 const textEvents: SseEncoding = {
   hasComments: true,
   events: shared((generation, after, last) =>
-    Buffer.from(
-      texts(generation, after, last)
-        .map(({ seq, text }) => `id: ${generation.id}:${seq}\ndata: ${JSON.stringify({ text })}\n\n`)
-        .join(""),
+    chunkOf(
+      texts(generation, after, last).map(
+        ({ seq, text }) => `id: ${generation.id}:${seq}\ndata: ${JSON.stringify({ text })}\n\n`,
+      ),
     ),
   ),
   ending(generation, ending, seq) {
@@ -43,14 +44,12 @@ const textEvents: SseEncoding = {
 const bareText: SseEncoding = {
   hasComments: false,
   events: shared((generation, after, last) =>
-    Buffer.from(
-      texts(generation, after, last)
-        .map(({ text }) => text)
-        .join(""),
-    ),
+    chunkOf(texts(generation, after, last).map(({ text }) => text)),
   ),
   ending: (_generation, ending) => (endedWell(ending) ? Buffer.alloc(0) : undefined),
 };
+
+const chunkOf = (parts: readonly string[]): Chunk => Chunk.from(Buffer.from(parts.join("")));
 
 function texts({ log }: Generation, after: number, last: number): { seq: number; text: string }[] {
   const found: { seq: number; text: string }[] = [];

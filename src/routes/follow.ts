@@ -40,18 +40,18 @@ export function followAsEvents(reply: FastifyReply, generation: Generation, foll
   const outlet = new SseOutlet(generation, response, {
     encoding: follow.encoding,
     tellsPosition: follow.tellsPosition,
+    onDrain: () => delivery.drained(),
     headers: () => ({ ...generation.answerHeaders, ...EVENT_STREAM_HEADERS, ...follow.headers, ...ids() }),
     ...(follow.earlyHeadersMs === undefined
       ? {}
       : { earlyHeadersMs: follow.earlyHeadersMs, refuse: (fault) => writeFault(response, fault, ids()) }),
   });
   const until = follow.untilNow === true ? generation.log.lastSeq : undefined;
-  const delivery = new Delivery(reader, outlet, follow.after, follow.limits, {
+  const delivery: Delivery = new Delivery(reader, outlet, follow.after, follow.limits, {
     until,
     // The loop watches over what is read; this, over the last bytes of it.
     onOver: () => dropIfNotTaken(response, response.socket, follow.limits.writeStallMs),
   });
-  response.on("drain", () => delivery.drained());
   response.on("close", () => {
     outlet.release();
     delivery.stop(true);

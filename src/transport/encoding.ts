@@ -1,27 +1,28 @@
 import type { Generation } from "../core/generation.ts";
 import type { Ending } from "../core/ports.ts";
 
-/** Turns events `after+1 .. last` into bytes. */
-export type EncodeBatch = (generation: Generation, after: number, last: number) => Buffer;
+/** Turns events `after+1 .. last` into what goes on the wire. */
+export type EncodeBatch<Encoded = Buffer> = (generation: Generation, after: number, last: number) => Encoded;
 
-interface Encoded {
+interface Latest<Encoded> {
+  readonly generation: Generation;
   readonly after: number;
   readonly last: number;
-  readonly bytes: Buffer;
+  readonly encoded: Encoded;
 }
 
 /**
- * The same encoding, made once for all readers that stand at the same position: those that keep up all do. A reader that
- * lags encodes its own, larger batch.
+ * The same encoding, made once for all readers that stand at the same position: those that keep up all do, and a log wakes them
+ * one after the other, so that what was encoded last is all that needs to be kept. A reader that lags encodes its own batch.
  */
-export function shared(encode: EncodeBatch): EncodeBatch {
-  const latest = new WeakMap<Generation, Encoded>();
+export function shared<Encoded>(encode: EncodeBatch<Encoded>): EncodeBatch<Encoded> {
+  let latest: Latest<Encoded> | undefined;
   return (generation, after, last) => {
-    const found = latest.get(generation);
-    if (found !== undefined && found.after === after && found.last === last) return found.bytes;
-    const bytes = encode(generation, after, last);
-    latest.set(generation, { after, last, bytes });
-    return bytes;
+    if (latest?.generation === generation && latest.after === after && latest.last === last)
+      return latest.encoded;
+    const encoded = encode(generation, after, last);
+    latest = { generation, after, last, encoded };
+    return encoded;
   };
 }
 

@@ -1,15 +1,17 @@
 /** The Server-Sent Events encodings and their outlet (WHATWG HTML, section 9.2). */
 import type { ServerResponse } from "node:http";
+import type { Socket } from "node:net";
 import type { Fault } from "../core/errors.ts";
 import type { Generation } from "../core/generation.ts";
 import type { Log } from "../core/log.ts";
 import { type Ending, MULTILINE } from "../core/ports.ts";
+import { Chunk, writeChunk } from "./chunk.ts";
 import type { Outlet } from "./deliver.ts";
 import { type EncodeBatch, endingObject, shared } from "./encoding.ts";
 
 /** How one face of the gateway writes a generation as an event stream. */
 export interface SseEncoding {
-  readonly events: EncodeBatch;
+  readonly events: EncodeBatch<Chunk>;
   /** The last bytes; undefined where the connection must be reset instead, since nothing else would tell the failure. */
   ending(generation: Generation, ending: Ending, seq: number): Buffer | undefined;
   /** Whether comments may be written (bare text has none). */
@@ -26,6 +28,7 @@ const DATA = Buffer.from("data: ");
 const NEXT_LINE = Buffer.from("\ndata: ");
 const END = Buffer.from("\n\n");
 const PING = Buffer.from(": ping\n\n");
+const LF = 0x0a;
 const LINE_END = /\r\n|\n|\r/g;
 
 export const endedWell = (ending: Ending): boolean =>
@@ -37,18 +40,42 @@ export function eventBlock(fields: string, payload: string): Buffer {
 }
 
 /** The event stream encoding whose events start with what `fields` gives for each. */
-function framed(fields: ((seq: number) => string) | undefined): EncodeBatch {
+function framed(fields: ((seq: number) => string) | undefined): EncodeBatch<Chunk> {
   return shared(({ log }, after, last) => {
-    const parts: Buffer[] = [];
+    let size = 0;
     for (let seq = after + 1; seq <= last; seq++) {
-      if (fields !== undefined) parts.push(Buffer.from(fields(seq), "latin1"));
-      parts.push(DATA);
-      if ((log.flags(seq) & MULTILINE) === 0) parts.push(log.payload(seq));
-      else parts.push(...lines(log, seq));
-      parts.push(END);
+      if ((log.flags(seq) & MULTILINE) !== 0) return Chunk.from(framedLines(log, after, last, fields));
+      size += (fields?.(seq).length ?? 0) + DATA.length + log.stop(seq) - log.start(seq) + END.length;
     }
-    return Buffer.concat(parts);
+    return Chunk.of(size, (out, at) => {
+      for (let seq = after + 1; seq <= last; seq++) {
+        if (fields !== undefined) at += out.write(fields(seq), at, "latin1");
+        out.set(DATA, at);
+        at += DATA.length;
+        at += log.slab(seq).copy(out, at, log.start(seq), log.stop(seq));
+        out[at++] = LF;
+        out[at++] = LF;
+      }
+    });
   });
+}
+
+/** The same where a payload has several lines, and its length says too little. */
+function framedLines(
+  log: Log,
+  after: number,
+  last: number,
+  fields: ((seq: number) => string) | undefined,
+): Buffer {
+  const parts: Buffer[] = [];
+  for (let seq = after + 1; seq <= last; seq++) {
+    if (fields !== undefined) parts.push(Buffer.from(fields(seq), "latin1"));
+    parts.push(DATA);
+    if ((log.flags(seq) & MULTILINE) === 0) parts.push(log.payload(seq));
+    else parts.push(...lines(log, seq));
+    parts.push(END);
+  }
+  return Buffer.concat(parts);
 }
 
 function lines(log: Log, seq: number): Buffer[] {
@@ -92,6 +119,8 @@ export interface SseOutletOptions {
   readonly tellsPosition: boolean;
   /** Answers a generation that failed before headers left, with an HTTP status. */
   readonly refuse?: (fault: Fault) => void;
+  /** Called when a full socket takes bytes again. */
+  readonly onDrain: () => void;
 }
 
 /** An event stream on an HTTP response. */
@@ -102,18 +131,21 @@ export class SseOutlet implements Outlet {
   readonly #response: ServerResponse;
   readonly #options: SseOutletOptions;
   #early: NodeJS.Timeout | undefined;
+  /** The socket that is listened to: the answer may get it only once it has its turn. */
+  #socket: Socket | undefined;
 
   constructor(generation: Generation, response: ServerResponse, options: SseOutletOptions) {
     this.#generation = generation;
     this.#response = response;
     this.#options = options;
     this.tellsPosition = options.tellsPosition;
+    response.on("drain", options.onDrain);
     if (options.earlyHeadersMs === undefined) this.#open();
     else this.#early = setTimeout(() => this.#open(), options.earlyHeadersMs);
   }
 
   get isFull(): boolean {
-    return this.#response.writableNeedDrain;
+    return this.#response.writableNeedDrain || this.#socket?.writableNeedDrain === true;
   }
 
   get backlog(): number {
@@ -126,8 +158,10 @@ export class SseOutlet implements Outlet {
 
   events(after: number, last: number): void {
     this.#open();
-    const bytes = this.#options.encoding.events(this.#generation, after, last);
-    if (bytes.length > 0) this.#response.write(bytes);
+    const chunk = this.#options.encoding.events(this.#generation, after, last);
+    if (chunk.isEmpty) return;
+    this.#listen();
+    writeChunk(this.#response, chunk);
   }
 
   queued(position: number): void {
@@ -164,9 +198,19 @@ export class SseOutlet implements Outlet {
     else socket.resetAndDestroy();
   }
 
-  /** The reader is gone: no timer stays behind. */
+  /** The reader is gone: no timer and no listener stays behind. */
   release(): void {
     clearTimeout(this.#early);
+    this.#response.off("drain", this.#options.onDrain);
+    this.#socket?.off("drain", this.#options.onDrain);
+  }
+
+  /** What is written past the response fills the socket, and only the socket tells when it drains. */
+  #listen(): void {
+    const { socket } = this.#response;
+    if (this.#socket !== undefined || socket === null) return;
+    this.#socket = socket;
+    socket.on("drain", this.#options.onDrain);
   }
 
   #open(): void {
