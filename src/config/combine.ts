@@ -11,7 +11,20 @@ export interface Settled {
   readonly warnings: readonly string[];
 }
 
+/** Of a gateway that listens for itself. @throws ConfigError */
 export function settle(sources: Sources): Settled {
+  const { refusePlace, ...settled } = settleApart(sources);
+  refusePlace();
+  return settled;
+}
+
+export interface Apart extends Settled {
+  /** What cannot be where it is to listen. @throws ConfigError */
+  readonly refusePlace: () => void;
+}
+
+/** Of one that may be part of another server, which listens for it. @throws ConfigError */
+export function settleApart(sources: Sources): Apart {
   const {
     config: _file,
     openaiBaseUrl: choice,
@@ -31,9 +44,13 @@ export function settle(sources: Sources): Settled {
         ]
       : listedUpstreams(listed, sources.env, sources.file.where);
   const config: Config = { ...rest, upstreams };
-  refuseOpenDoor(config, sources);
-  refuseCircle(config, sources, listed !== undefined);
-  return freeze({ config, warnings: [...strayVariables(sources), ...replacedUpstreams(sources, choice)] });
+  refuseUnusedKeys(config, sources);
+  const warnings = [...strayVariables(sources), ...replacedUpstreams(sources, choice)];
+  const refusePlace = (): void => {
+    refuseOpenDoor(config, sources);
+    refuseCircle(config, sources, listed !== undefined);
+  };
+  return freeze({ config, warnings, refusePlace });
 }
 
 function replacedUpstreams(sources: Sources, choice: Values["openaiBaseUrl"]): readonly string[] {
@@ -41,14 +58,16 @@ function replacedUpstreams(sources: Sources, choice: Values["openaiBaseUrl"]): r
   return [`${labelOf(sources, "openaiBaseUrl")} replaces ${sources.file.where("upstreams")}`];
 }
 
+function refuseUnusedKeys({ apiKeys, auth }: Config, sources: Sources): void {
+  if (auth !== "none" || apiKeys.length === 0) return;
+  const keys = labelOf(sources, "apiKeys");
+  throw new ConfigError(
+    labelOf(sources, "auth"),
+    `"none" asks for no keys, but ${keys} sets some; drop one of them`,
+  );
+}
+
 function refuseOpenDoor({ host, apiKeys, auth }: Config, sources: Sources): void {
-  if (auth === "none" && apiKeys.length > 0) {
-    const keys = labelOf(sources, "apiKeys");
-    throw new ConfigError(
-      labelOf(sources, "auth"),
-      `"none" asks for no keys, but ${keys} sets some; drop one of them`,
-    );
-  }
   if (auth === "none" || apiKeys.length > 0 || isLoopback(host)) return;
   const problem = `${host} can be reached from other machines, but there is no API key: set SLUICE_API_KEYS, or SLUICE_AUTH=none to open it on purpose`;
   throw new ConfigError(labelOf(sources, "host"), problem);

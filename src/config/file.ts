@@ -12,7 +12,7 @@ export interface ConfigFile {
   readonly where: (member: string) => string;
 }
 
-const MEMBERS = Object.fromEntries(
+export const MEMBERS: Readonly<Record<string, z.ZodType>> = Object.fromEntries(
   ROWS.filter(([, setting]) => setting.outsideFile !== true).map(([name, setting]) => [
     name,
     setting.member.exactOptional(),
@@ -72,20 +72,20 @@ function check<T>(shape: z.ZodType<T>, value: unknown, base: readonly string[], 
   throw new ConfigError(at === "" ? place.setting : `${at} in ${place.path}`, problem);
 }
 
-function describe(issue: z.core.$ZodIssue): string {
+export function describe(issue: z.core.$ZodIssue): string {
   if (issue.code !== "unrecognized_keys") return issue.message;
   const names = issue.keys.map((key) => JSON.stringify(key)).join(", ");
   return `unknown ${issue.keys.length === 1 ? "member" : "members"} ${names}`;
 }
 
 /** `upstreams[0].name` */
-function dotted(path: readonly PropertyKey[]): string {
+export function dotted(path: readonly PropertyKey[]): string {
   return path
     .map((step) => (typeof step === "number" ? `[${step}]` : `.${String(step)}`))
     .join("")
     .replace(/^\./, "");
 }
 
-function asGiven(member: unknown): Given {
+export function asGiven(member: unknown): Given {
   return Array.isArray(member) ? member.map(String) : String(member);
 }

@@ -103,6 +103,12 @@ const upstream = {
     false,
     "ask the upstream for usage on every stream, and withhold that chunk from a client that did not ask",
   ),
+  upstreamHttp2: row(
+    "SLUICE_UPSTREAM_HTTP2",
+    kind.boolean(),
+    true,
+    "speak HTTP/2 to an upstream that offers it over TLS: many streams on one connection",
+  ),
 };
 
 const admission = {

@@ -61,6 +61,7 @@ export interface Config {
   readonly auth: AuthMode;
   readonly metricsAuth: AuthMode;
   readonly includeUsage: boolean;
+  readonly upstreamHttp2: boolean;
   /** Absent: one is made at the start. */
   readonly ticketSecret?: string;
   readonly shutdownTimeoutMs: number;

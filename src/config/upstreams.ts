@@ -71,7 +71,10 @@ export const UPSTREAM_MEMBER = z.strictObject({
   totalTimeoutMs: LIMIT_MS,
 });
 
-export type UpstreamMember = z.infer<typeof UPSTREAM_MEMBER>;
+export interface UpstreamMember extends z.infer<typeof UPSTREAM_MEMBER> {
+  /** The key itself: not from a file, where a secret has no place. */
+  readonly apiKey?: string;
+}
 
 /** `where` labels a member of the file in a complaint. */
 export function listedUpstreams(
@@ -85,10 +88,11 @@ export function listedUpstreams(
       new ConfigError(where(`upstreams[${index}].${name}`), problem);
     if (names.has(member.name)) throw at("name")("another upstream has this name already");
     names.add(member.name);
-    const { baseUrl, keyVariable, models = [], ...rest } = member;
+    const { baseUrl, keyVariable, apiKey, models = [], ...rest } = member;
     return {
       ...rest,
       baseUrl: readBaseUrl(baseUrl, at("baseUrl")),
+      ...(apiKey === undefined ? {} : { apiKey: headerSecret(apiKey, at("apiKey")) }),
       ...(keyVariable === undefined ? {} : { apiKey: keyIn(env, keyVariable, at("keyVariable")) }),
       models,
       demo: false,

@@ -21,31 +21,31 @@ export const CLOSE = {
 const CLOSE_PATIENCE_MS = 1000;
 /** Writes that the socket has not taken: past so many, the peer is not read from. Deliveries alone never come near. */
 const MAX_OWED = 1000;
+/** Frames of one turn of the event loop are joined up to this size. */
+const MAX_HELD_BYTES = 65_536;
 
 /**
  * One WebSocket connection. Frames are written to the socket directly, in order with those of `ws`, which without compression
- * writes synchronously; all that one turn of the event loop brings leaves in one write.
+ * writes synchronously. On a connection that carries several streams, all that one turn of the event loop brings leaves in one
+ * write; a lone stream's frames leave at once.
  */
 export class Connection {
   readonly #ws: WebSocket;
   readonly #socket: Socket;
   readonly #limits: DeliveryLimits;
   readonly #onDrain: () => void;
-  readonly #uncork = (): void => {
-    this.#isCorked = false;
-    this.#socket.uncork();
-  };
-  #isCorked = false;
+  readonly #flush = (): void => this.flush();
+  /** Frames that wait for the end of the turn. */
+  #held: Buffer[] = [];
+  #heldBytes = 0;
+  #isJoining = false;
   #isClosing = false;
   #isAnswered = true;
   /** Writes that the socket has not taken yet, whether it took one since the last beat, and when it was last seen to. */
   #owed = 0;
   #hasTaken = false;
   #lastTakenAt = 0;
-  readonly #taken = (): void => {
-    this.#hasTaken = true;
-    if (--this.#owed === MAX_OWED) this.#onDrain();
-  };
+  readonly #taken = (): void => this.#tookPieces(1);
   #lastWriteAt = performance.now();
   #timer: NodeJS.Timeout | undefined;
 
@@ -70,6 +70,11 @@ export class Connection {
     return this.#socket.writableLength;
   }
 
+  /** So many streams share the connection from now on. */
+  carry(streams: number): void {
+    this.#isJoining = streams > 1;
+  }
+
   /** The peer asks for more than it takes. */
   get isBehind(): boolean {
     return this.#owed > MAX_OWED;
@@ -86,19 +91,46 @@ export class Connection {
   /** Writes whole frames. */
   write(frames: Buffer): void {
     if (!this.isOpen) return;
-    if (!this.#isCorked) {
-      this.#isCorked = true;
-      this.#socket.cork();
-      setImmediate(this.#uncork);
+    if (!this.#isJoining && this.#held.length === 0) {
+      this.#put(frames, 1);
+      return;
     }
+    this.#heldBytes += frames.length;
+    if (this.#held.push(frames) === 1) setImmediate(this.#flush);
+    // Before it holds more than a socket would: only the socket tells that the peer is slow.
+    if (this.#heldBytes >= MAX_HELD_BYTES) this.flush();
+  }
+
+  /** What is held leaves now: before anything that `ws` writes, and at the end of the turn. */
+  flush(): void {
+    const held = this.#held;
+    if (held.length === 0) return;
+    this.#held = [];
+    this.#heldBytes = 0;
+    // Nothing follows a close frame.
+    if (!this.isOpen || !this.#socket.writable) return;
+    this.#put(held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held), held.length);
+  }
+
+  /** @param pieces how many writes it stands for, to the peer that asked for them */
+  #put(bytes: Buffer, pieces: number): void {
     this.#lastWriteAt = performance.now();
-    if (this.#owed++ === 0) this.#lastTakenAt = this.#lastWriteAt;
-    this.#socket.write(frames, this.#taken);
+    if (this.#owed === 0) this.#lastTakenAt = this.#lastWriteAt;
+    this.#owed += pieces;
+    this.#socket.write(bytes, pieces === 1 ? this.#taken : () => this.#tookPieces(pieces));
+  }
+
+  #tookPieces(pieces: number): void {
+    const wasBehind = this.isBehind;
+    this.#hasTaken = true;
+    this.#owed -= pieces;
+    if (wasBehind && !this.isBehind) this.#onDrain();
   }
 
   /** Says goodbye with a code; nothing is written after it. */
   close(code: number, reason: string): void {
     if (!this.isOpen) return;
+    this.flush();
     this.#isClosing = true;
     this.#ws.close(code, reason);
   }
@@ -136,6 +168,7 @@ export class Connection {
       }
       if (performance.now() - this.#lastWriteAt >= this.#limits.heartbeatMs) this.send({ type: "heartbeat" });
       this.#isAnswered = false;
+      this.flush();
       this.#ws.ping();
     }
     this.#schedule();

@@ -23,9 +23,12 @@ export class Answer {
   }
 }
 
-/** Connections to upstreams. Its own time limits are off: the gateway's clocks rule. */
-export function newDispatcher(): Dispatcher {
-  return new Agent({ headersTimeout: 0, bodyTimeout: 0, allowH2: false });
+/**
+ * Connections to upstreams. Its own time limits are off: the gateway's clocks rule.
+ * @param allowH2 HTTP/2 where an upstream chooses it over TLS (RFC 9113, section 3.2)
+ */
+export function newDispatcher(allowH2: boolean): Dispatcher {
+  return new Agent({ headersTimeout: 0, bodyTimeout: 0, allowH2 });
 }
 
 /** A `fetch` for the SDK. Rejects with undici's error where no answer came. */

@@ -125,7 +125,7 @@ export function missingFor({ binary, aptPackage }: ProxyKind): string {
 }
 
 /** For `localhost`, signed by itself. */
-function makeCertificate(folder: string): Buffer {
+export function makeCertificate(folder: string): Buffer {
   const [key, chain] = [join(folder, "key.pem"), join(folder, "chain.pem")];
   const subject = ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost"];
   const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];

@@ -29,6 +29,7 @@ const DEFAULTS = {
   auth: "keys",
   metricsAuth: "keys",
   includeUsage: false,
+  upstreamHttp2: true,
   upstreams: [{ name: "demo", baseUrl: "", models: [], demo: true }],
 };
 
@@ -76,6 +77,7 @@ const ROWS: ReadonlyArray<
   ["SLUICE_AUTH", "auth", "--auth", "none", "none"],
   ["SLUICE_METRICS_AUTH", "metricsAuth", "--metrics-auth", "none", "none"],
   ["SLUICE_INCLUDE_USAGE", "includeUsage", "--include-usage", "true", true],
+  ["SLUICE_UPSTREAM_HTTP2", "upstreamHttp2", "--upstream-http2", "false", false],
   ["SLUICE_SHUTDOWN_TIMEOUT_MS", "shutdownTimeoutMs", "--shutdown-timeout-ms", "0", 0],
 ];
 
@@ -146,7 +148,7 @@ describe.each(ROWS)("%s", (env, member, flag, text, value) => {
     expect(configOf({ env: { [env]: ` ${text} ` } })[member]).toEqual(value);
     expect(configOf({ args: [`${flag}=${text}`] })[member]).toEqual(value);
     expect(configOf({ file: { [member]: json } })[member]).toEqual(value);
-    if (flag !== "--include-usage") expect(configOf({ args: [flag, text] })[member]).toEqual(value);
+    if (typeof value !== "boolean") expect(configOf({ args: [flag, text] })[member]).toEqual(value);
   });
 
   it("is named as it was written when it cannot be read", () => {
