@@ -19,15 +19,16 @@ export const CLOSE = {
 
 /** After a close frame that the peer may never read, the socket is dropped. Milliseconds. */
 const CLOSE_PATIENCE_MS = 1000;
-/** Writes that the socket has not taken: past so many, the peer is not read from. Deliveries alone never come near. */
+/** Answers that the socket has not taken: past so many, the peer is not read from. */
 const MAX_OWED = 1000;
-/** Frames of one turn of the event loop are joined up to this size. */
+/** Frames are joined up to this size, and for so long at most. Milliseconds. */
 const MAX_HELD_BYTES = 65_536;
+const JOIN_MS = 1;
 
 /**
  * One WebSocket connection. Frames are written to the socket directly, in order with those of `ws`, which without compression
- * writes synchronously. On a connection that carries several streams, all that one turn of the event loop brings leaves in one
- * write; a lone stream's frames leave at once.
+ * writes synchronously. On a connection that carries several streams, what comes within a turn of the event loop, or within a
+ * millisecond of the last write, leaves in one write: there a write costs more than all else. A lone stream's frames leave at once.
  */
 export class Connection {
   readonly #ws: WebSocket;
@@ -35,17 +36,18 @@ export class Connection {
   readonly #limits: DeliveryLimits;
   readonly #onDrain: () => void;
   readonly #flush = (): void => this.flush();
-  /** Frames that wait for the end of the turn. */
+  /** Frames that wait to leave together. */
   #held: Buffer[] = [];
   #heldBytes = 0;
+  #flushTimer: NodeJS.Timeout | undefined;
   #isJoining = false;
   #isClosing = false;
   #isAnswered = true;
-  /** Writes that the socket has not taken yet, whether it took one since the last beat, and when it was last seen to. */
+  /** Answers that the socket has not taken yet, whether it took one since the last beat, and when it was last seen to. */
   #owed = 0;
+  #heldAnswers = 0;
   #hasTaken = false;
   #lastTakenAt = 0;
-  readonly #taken = (): void => this.#tookPieces(1);
   #lastWriteAt = performance.now();
   #timer: NodeJS.Timeout | undefined;
 
@@ -56,9 +58,12 @@ export class Connection {
     this.#limits = limits;
     this.#onDrain = onDrain;
     socket.on("drain", onDrain);
-    ws.on("pong", () => {
+    const answered = (): void => {
       this.#isAnswered = true;
-    });
+    };
+    ws.on("pong", answered);
+    // A pong may stand behind much that is still to be answered.
+    ws.on("message", answered);
     this.#schedule();
   }
 
@@ -85,23 +90,35 @@ export class Connection {
   }
 
   send(message: object): void {
-    this.write(textFrame(message));
+    this.#write(textFrame(message), true);
   }
 
-  /** Writes whole frames. */
+  /** Writes whole frames of events. */
   write(frames: Buffer): void {
+    this.#write(frames, false);
+  }
+
+  /** @param isOwed an answer, which counts against a peer that asks for more than it takes; deliveries look after events */
+  #write(frames: Buffer, isOwed: boolean): void {
     if (!this.isOpen) return;
+    if (isOwed) this.#heldAnswers++;
     if (!this.#isJoining && this.#held.length === 0) {
-      this.#put(frames, 1);
+      this.#put(frames);
       return;
     }
     this.#heldBytes += frames.length;
-    if (this.#held.push(frames) === 1) setImmediate(this.#flush);
     // Before it holds more than a socket would: only the socket tells that the peer is slow.
+    if (this.#held.push(frames) === 1) this.#planFlush();
     if (this.#heldBytes >= MAX_HELD_BYTES) this.flush();
   }
 
-  /** What is held leaves now: before anything that `ws` writes, and at the end of the turn. */
+  #planFlush(): void {
+    if (performance.now() - this.#lastWriteAt >= JOIN_MS) setImmediate(this.#flush);
+    else if (this.#flushTimer === undefined) this.#flushTimer = setTimeout(this.#flush, JOIN_MS);
+    else this.#flushTimer.refresh();
+  }
+
+  /** What is held leaves now: before anything that `ws` writes, and when it has waited long enough. */
   flush(): void {
     const held = this.#held;
     if (held.length === 0) return;
@@ -109,21 +126,26 @@ export class Connection {
     this.#heldBytes = 0;
     // Nothing follows a close frame.
     if (!this.isOpen || !this.#socket.writable) return;
-    this.#put(held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held), held.length);
+    this.#put(held.length === 1 ? (held[0] as Buffer) : Buffer.concat(held));
   }
 
-  /** @param pieces how many writes it stands for, to the peer that asked for them */
-  #put(bytes: Buffer, pieces: number): void {
+  #put(bytes: Buffer): void {
     this.#lastWriteAt = performance.now();
+    const answers = this.#heldAnswers;
+    if (answers === 0) {
+      this.#socket.write(bytes);
+      return;
+    }
+    this.#heldAnswers = 0;
     if (this.#owed === 0) this.#lastTakenAt = this.#lastWriteAt;
-    this.#owed += pieces;
-    this.#socket.write(bytes, pieces === 1 ? this.#taken : () => this.#tookPieces(pieces));
+    this.#owed += answers;
+    this.#socket.write(bytes, () => this.#took(answers));
   }
 
-  #tookPieces(pieces: number): void {
+  #took(answers: number): void {
     const wasBehind = this.isBehind;
     this.#hasTaken = true;
-    this.#owed -= pieces;
+    this.#owed -= answers;
     if (wasBehind && !this.isBehind) this.#onDrain();
   }
 
@@ -146,6 +168,7 @@ export class Connection {
   release(): void {
     this.#isClosing = true;
     clearTimeout(this.#timer);
+    clearTimeout(this.#flushTimer);
     this.#socket.off("drain", this.#onDrain);
   }
 

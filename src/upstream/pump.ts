@@ -25,7 +25,12 @@ export class Pump {
   readonly #splitter: Splitter;
   readonly #watchdog: Watchdog;
   readonly #stallTimeoutMs: number;
-  #sawEvent = false;
+  /** What one read of the socket brings is shown at once, in however many HTTP chunks it came: readers get it in one write. */
+  readonly #flush = (): void => {
+    this.#isFlushDue = false;
+    this.#intake.flush();
+  };
+  #isFlushDue = false;
   #hasEnded = false;
   #linger: NodeJS.Timeout | undefined;
 
@@ -60,22 +65,21 @@ export class Pump {
 
   #read(chunk: Buffer): void {
     if (this.#hasEnded) return;
-    this.#sawEvent = false;
     try {
       this.#splitter.push(chunk);
     } catch (thrown) {
       this.#end({ status: "failed", fault: faultOf(thrown) });
     }
-    this.#intake.flush();
-    if (this.#sawEvent && this.#intake.hasContent)
-      this.#watchdog.extend(performance.now() + this.#stallTimeoutMs);
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    process.nextTick(this.#flush);
   }
 
   #payload(bytes: Buffer, start: number, end: number, isMultiline: boolean): void {
     if (this.#hasEnded) return;
-    this.#sawEvent = true;
     const ended = this.#translator.frame(bytes, start, end, isMultiline, this.#intake);
     if (ended !== undefined) this.#end(ended);
+    else if (this.#intake.hasContent) this.#watchdog.extend(performance.now() + this.#stallTimeoutMs);
   }
 
   /** The body is over, by itself, by a fault or because it was given up. */
