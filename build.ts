@@ -1,5 +1,15 @@
-/** After the compiler: what it does not copy. */
-import { chmodSync, cpSync } from "node:fs";
+/** After the compiler: what it does not copy, and the client in one file for pages. */
+import { chmodSync, cpSync, readFileSync } from "node:fs";
+import { gzipSync } from "node:zlib";
+import { rolldown } from "rolldown";
 
 cpSync("src/web", "dist/web", { recursive: true });
 chmodSync("dist/main.js", 0o755);
+
+const CLIENT = "dist/web/client.js";
+const bundle = await rolldown({ input: "dist/client/index.js" });
+await bundle.write({ file: CLIENT, format: "esm", minify: true, comments: false });
+await bundle.close();
+
+const client = readFileSync(CLIENT);
+console.log(`${CLIENT}: ${client.length} bytes, ${gzipSync(client, { level: 9 }).length} gzipped`);

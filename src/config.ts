@@ -6,6 +6,7 @@ import { helpText } from "./config/help.ts";
 import { gather } from "./config/sources.ts";
 
 export { helpText, settingsTable } from "./config/help.ts";
+export { readSettings, type Settings, type UpstreamSettings } from "./config/object.ts";
 export {
   type ApiKey,
   type AuthMode,

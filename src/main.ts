@@ -1,22 +1,21 @@
 #!/usr/bin/env node
 /** The command `sluice`: settings to a running gateway, signals to its end. */
-import { readFileSync } from "node:fs";
 import type { Logger } from "pino";
 import { pino } from "pino";
+import { runBenchmark } from "./benchmark/index.ts";
 import { type Command, type Config, ConfigError, readCommand } from "./config.ts";
 import { asFault } from "./core/errors.ts";
 import { runEmulator } from "./emulator/index.ts";
+import { TERMINAL } from "./observe/terminal.ts";
 import { type Server, startServer } from "./server.ts";
+import { version } from "./version.ts";
 
 const USAGE_EXIT = 2;
 const FAILURE_EXIT = 1;
 
-const { version } = JSON.parse(readFileSync(new URL("../package.json", import.meta.url), "utf8")) as {
-  version: string;
-};
-
 async function main(args: readonly string[]): Promise<void> {
   if (args[0] === "emulator") return runEmulator(args.slice(1));
+  if (args[0] === "bench") return runBenchmark(args.slice(1));
   const command = read(args);
   if (command === undefined) return;
   if (command.kind === "help") return void process.stdout.write(command.text);
@@ -61,7 +60,7 @@ function listenProblem({ host, port }: Config, thrown: unknown): string {
 function newLogger(config: Config): Logger {
   const options = { level: config.logLevel };
   if (!process.stdout.isTTY) return pino(options);
-  return pino({ ...options, transport: { target: "pino-pretty", options: { ignore: "pid,hostname" } } });
+  return pino({ ...options, transport: { target: "pino-pretty", options: TERMINAL } });
 }
 
 /** An unexpected fault ends the process with its cause logged: a gateway in an unknown state must not limp on. */

@@ -7,6 +7,10 @@ import { Gateway } from "./core/gateway.ts";
 import { chat } from "./dialect/chat.ts";
 import { type Emulator, startEmulator } from "./emulator/index.ts";
 import { Metrics } from "./metrics/metrics.ts";
+import { Observers } from "./observe/observers.ts";
+import { passage } from "./observe/passage.ts";
+import { RequestLog } from "./observe/request-log.ts";
+import { registeredTraces } from "./observe/traces.ts";
 import { buildWeb, type Web } from "./routes/web.ts";
 import { Keys } from "./security/keys.ts";
 import { Tickets } from "./security/tickets.ts";
@@ -42,6 +46,29 @@ export async function startServer(
   logger: FastifyBaseLogger,
   version: string,
 ): Promise<Server> {
+  const house = await openHouse(config, logger, version);
+  const listenTextResolver = (address: string): string => `listening on ${address}`;
+  try {
+    await house.web.app.listen({ host: config.host, port: config.port, listenTextResolver });
+  } catch (thrown) {
+    await house.close();
+    throw thrown;
+  }
+  return { ...house, url: addressOf(house.web) };
+}
+
+/** All of the gateway but a listener of its own. */
+export interface OpenHouse extends Omit<Server, "url"> {
+  readonly web: Web;
+}
+
+/** @param base the path under which another server has it; empty for the root */
+export async function openHouse(
+  config: Config,
+  logger: FastifyBaseLogger,
+  version: string,
+  base = "",
+): Promise<OpenHouse> {
   const demo = config.upstreams.some((upstream) => upstream.demo) ? await startEmulator() : undefined;
   const upstreams = config.upstreams.map((upstream) =>
     upstream.demo && demo ? { ...upstream, baseUrl: demo.url } : upstream,
@@ -54,6 +81,8 @@ export async function startServer(
       catalog: core.catalog,
       limits: config,
       additions: { defaultModel: () => core.catalog.defaultModel(), includeUsage: config.includeUsage },
+      traceFields: core.traceFields,
+      base,
     },
     scrape: core.metrics,
     keys,
@@ -63,10 +92,9 @@ export async function startServer(
     maxConnections: config.maxConnections,
     logger,
   });
-  await web.app.listen({ host: config.host, port: config.port });
   return {
     ...lifecycle(config, core, web, demo),
-    url: addressOf(web),
+    web,
     upstreams,
     probe: () => core.catalog.models(),
   };
@@ -76,6 +104,7 @@ interface Core {
   readonly gateway: Gateway;
   readonly catalog: Catalog;
   readonly metrics: Metrics;
+  readonly traceFields: readonly string[];
   release(): Promise<void>;
 }
 
@@ -86,15 +115,19 @@ function buildCore(
   logger: FastifyBaseLogger,
 ): Core {
   const store = new MemoryStore(config);
-  const dispatcher = newDispatcher();
+  const dispatcher = newDispatcher(config.upstreamHttp2);
   const metrics = new Metrics({
     version,
     keyNames: config.apiKeys.map(({ name }) => name),
     models: namedModels(config),
     upstreams: upstreams.map(({ name }) => name),
     levels: () => gateway.levels,
+    isWell: (name) => entries.some(({ upstream }) => upstream.name === name && upstream.isWell),
     onFault: (fault) => logger.warn({ err: fault }, "a metric was given a value it cannot take"),
   });
+  const onFault = (thrown: unknown): void => logger.warn({ err: thrown }, "the tracing SDK threw");
+  const tracing = registeredTraces({ version, upstreams, onFault }) ?? passage;
+  const observer = new Observers(metrics, [new RequestLog(logger), tracing]);
   const entries = upstreams.map((upstream) => ({
     models: upstream.models,
     upstream: new OpenAiUpstream({
@@ -108,12 +141,12 @@ function buildCore(
       maxEventBytes: config.logMaxBytes,
       dialects: [chat],
       dispatcher,
-      observer: metrics,
+      observer,
     }),
   }));
   const catalog = new Catalog(entries, config.defaultModel, (models) => metrics.know(models));
   const gateway = new Gateway(config, {
-    observer: metrics,
+    observer,
     store,
     upstreams: (model) => catalog.serving(model),
   });
@@ -121,8 +154,10 @@ function buildCore(
     store.close();
     metrics.close();
     await dispatcher.destroy();
+    // The last spans ended a moment ago; a collector that does not answer holds nobody up.
+    if (tracing.flush !== undefined) await Promise.race([tracing.flush(), sleep(FLUSH_MS)]);
   };
-  return { gateway, catalog, metrics, release };
+  return { gateway, catalog, metrics, traceFields: tracing.fields, release };
 }
 
 function lifecycle(
@@ -159,11 +194,18 @@ async function closeAll(core: Core, web: Web, demo: Emulator | undefined, by: nu
   // A connection that is kept alive falls idle only after its last answer.
   const idle = setInterval(() => app.server.closeIdleConnections(), LOOK_MS);
   await app.close();
+  await dismiss(web, by);
   clearTimeout(late);
   clearTimeout(unanswered);
   clearInterval(idle);
   await demo?.close();
   await core.release();
+}
+
+/** What is answered on another server's connections is no connection of the app's: it closes without waiting for them. */
+async function dismiss({ guests }: Web, by: number): Promise<void> {
+  while (guests.size > 0 && performance.now() < by) await sleep(LOOK_MS);
+  for (const response of guests) response.destroy();
 }
 
 /** Models that the configuration names outright; patterns name none. */

@@ -5,23 +5,30 @@ const WIDTH = 100;
 const INDENT = 32;
 
 const INTRODUCTION = `Sluice: a streaming gateway for language models. One generation, many readers, resumable over
-Server-Sent Events and WebSocket.
+Server-Sent Events and WebSocket. It stands between an OpenAI-compatible server and its clients.
 
 Usage:
   sluice [flags]               start the gateway; without any flag, on the built-in demo upstream
-  sluice emulator [flags]      start only the OpenAI-compatible emulator; see sluice emulator --help
+  sluice emulator [flags]      start only an OpenAI-compatible upstream that says what it is told to
+  sluice bench [flags] URL     measure an OpenAI-compatible server, through Sluice or not
+                               Each command has a page of its own: sluice bench --help
 
   -h, --help                   this page
   -v, --version                the version
       --check-config           read the settings, say whether they are valid, and exit
 
 Examples:
-  sluice --upstream ollama
-  sluice --upstream http://gpu-1:8000/v1 --port 8080 --max-concurrency 64
-  OPENAI_API_KEY=... sluice
-  SLUICE_API_KEYS=web:...,batch:... sluice --host 0.0.0.0 --upstream vllm --port 8001
+  sluice                                                   the demo: no key, no server, no network
+  sluice --upstream ollama                                 Ollama on this machine
+  OPENAI_API_KEY=... sluice                                OpenAI
+  sluice --upstream vllm --port 8001                       vLLM, which has port 8000 itself
+  sluice --upstream http://gpu-1:8000/v1 --max-concurrency 64 --key-max-concurrency 8
+  SLUICE_API_KEYS=web:...,batch:... sluice --host 0.0.0.0  for other machines: with keys, behind TLS
+  sluice --config sluice.json --check-config               several upstreams: see the end
 
-Every setting is a flag, a variable of the environment, or a member of the config file; the first
+Then open http://127.0.0.1:8000/ for the playground, or try the curl that the start prints.
+
+Settings: each is a flag, a variable of the environment, or a member of the config file; the first
 of these that is set counts. An empty variable counts as unset. Secrets have no flag. A flag
 without a value is turned off by --flag=false.
 `;
@@ -38,7 +45,11 @@ const CLOSING = `Config file (strict JSON, any setting in camelCase):
   models (patterns with *; none means all), maxConcurrency, firstTokenTimeoutMs, stallTimeoutMs and
   totalTimeoutMs. The first that serves a model is preferred.
 
-Exit code 2: a setting cannot be honoured; one line on standard error names it.
+Signals: the first SIGTERM or SIGINT drains: new work is refused, and what runs goes on to its end
+for at most SLUICE_SHUTDOWN_TIMEOUT_MS. A second one exits at once.
+
+Exit codes: 0 after a drain; 1 where it cannot listen, after a second signal or an unexpected fault;
+2 where a setting cannot be honoured. One line on standard error says which, and why.
 `;
 
 /** The page of `sluice --help`, at most 100 columns wide. */

@@ -67,6 +67,7 @@ export class Attempt implements Intake {
     this.#settle(this.#hasContent ? undefined : end.fault);
     const generation = this.#generation;
     if (generation.isEnded) return;
+    generation.observer.attemptEnded(generation.facts, end);
     if (end.status === "failed" && !this.#hasContent) {
       generation.log.discard();
       return;

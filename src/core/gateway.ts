@@ -64,6 +64,7 @@ export class Gateway {
   readonly #idempotency = new Idempotency();
   readonly #budget: Budget = { used: 0 };
   #isDraining = false;
+  readonly #forgotten: ((generation: Generation) => void)[] = [];
   /** Those who wait until nothing runs any more. */
   readonly #idle: (() => void)[] = [];
 
@@ -71,7 +72,10 @@ export class Gateway {
     this.#limits = limits;
     this.#ports = ports;
     this.#admission = new Admission(limits);
-    ports.store.onForgotten((generation) => this.#idempotency.forget(generation));
+    ports.store.onForgotten((generation) => {
+      this.#idempotency.forget(generation);
+      for (const forgotten of this.#forgotten) forgotten(generation);
+    });
   }
 
   get observer(): Observer {
@@ -101,13 +105,13 @@ export class Gateway {
    * @throws Fault `idempotency_conflict`, `draining`, `overloaded`, `queue_full`, `model_not_found`
    */
   start(request: StartRequest): Started {
-    const earlier = this.#idempotency.find(request);
+    const earlier = this.#checked(request, () => this.#idempotency.find(request));
     if (earlier !== undefined) {
-      this.#refused(request, "attached");
+      this.#attached(request, earlier);
       return { generation: earlier, isAttached: true };
     }
     this.#checkOpen(request);
-    const upstreams = this.#ports.upstreams(request.model);
+    const upstreams = this.#checked(request, () => this.#ports.upstreams(request.model));
     return { generation: this.#admit(request, upstreams), isAttached: false };
   }
 
@@ -119,6 +123,11 @@ export class Gateway {
     const generation = this.#active.get(id) ?? (await this.#ports.store.find(id));
     if (generation === undefined || generation.spec.owner !== owner) throw new Fault("generation_not_found");
     return generation;
+  }
+
+  /** Calls `listener` for each generation that is found no more, since its retention has passed. */
+  onForgotten(listener: (generation: Generation) => void): void {
+    this.#forgotten.push(listener);
   }
 
   /** From here on new work is refused. */
@@ -144,31 +153,42 @@ export class Gateway {
   }
 
   #checkOpen(request: StartRequest): void {
-    if (this.#isDraining) {
-      this.#refused(request, "draining");
-      throw new Fault("draining", { retryAfterS: this.#admission.retryAfterS() });
-    }
-    if (this.#budget.used >= this.#limits.runningMaxBytes) {
-      this.#refused(request, "overloaded");
-      throw new Fault("overloaded", { retryAfterS: this.#admission.retryAfterS() });
+    const retryAfterS = this.#admission.retryAfterS();
+    if (this.#isDraining) throw this.#refused(request, "draining", new Fault("draining", { retryAfterS }));
+    if (this.#budget.used >= this.#limits.runningMaxBytes)
+      throw this.#refused(request, "overloaded", new Fault("overloaded", { retryAfterS }));
+  }
+
+  /** Counts the fault of a request that was read here, where its model and transport are known. */
+  #checked<T>(request: StartRequest, check: () => T): T {
+    try {
+      return check();
+    } catch (thrown) {
+      throw thrown instanceof Fault ? this.#refused(request, "invalid", thrown) : thrown;
     }
   }
 
-  #refused(request: StartRequest, outcome: Refusal): void {
-    const { model, transport, owner } = request;
-    this.#ports.observer.refused({ model, transport, key: owner }, outcome);
+  #refused(request: StartRequest, outcome: Refusal, fault: Fault): Fault {
+    const { model, transport, owner: key, origin } = request;
+    this.#ports.observer.refused({ model, transport, key, origin }, outcome, fault);
+    return fault;
+  }
+
+  #attached({ model, transport, owner: key, origin }: StartRequest, { id }: Generation): void {
+    this.#ports.observer.refused({ model, transport, key, origin, generation: id }, "attached");
   }
 
   #admit(request: StartRequest, upstreams: readonly Upstream[]): Generation {
     const place = this.#firstPlace(request, upstreams);
     const policy = request.policy ?? (request.idempotencyKey === undefined ? request.defaultPolicy : "grace");
-    const { endpoint, model, stream, owner, transport } = request;
+    const { endpoint, model, stream, owner, transport, origin } = request;
     const generation = new Generation(
-      { endpoint, model, stream, owner, transport, policy },
+      { endpoint, model, stream, owner, transport, policy, origin },
       { observer: this.#ports.observer, budget: this.#budget, ...this.#limits },
     );
     this.#active.set(generation.id, generation);
     this.#idempotency.keep(request, generation);
+    this.#ports.observer.accepted(generation.facts, request);
     if (place.position() === undefined) generation.admitted();
     else generation.waits(() => place.position());
     void generation.ended.then(() => this.#retire(generation));
@@ -180,8 +200,7 @@ export class Gateway {
     try {
       return this.#enter(request, upstreams, 0);
     } catch (thrown) {
-      this.#refused(request, "queue_full");
-      throw thrown;
+      throw this.#refused(request, "queue_full", asFault(thrown));
     }
   }
 

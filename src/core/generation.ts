@@ -6,6 +6,7 @@ import type {
   DisconnectPolicy,
   Ending,
   Observer,
+  Origin,
   Outcome,
   RequestFacts,
   Status,
@@ -26,6 +27,7 @@ export interface GenerationSpec {
   /** The transport of the creating request. */
   readonly transport: Transport;
   readonly policy: DisconnectPolicy;
+  readonly origin?: Origin | undefined;
 }
 
 export interface GenerationPorts {
@@ -74,7 +76,8 @@ export class Generation {
 
   constructor(spec: GenerationSpec, ports: GenerationPorts) {
     this.spec = spec;
-    this.facts = { model: spec.model, transport: spec.transport, key: spec.owner };
+    const { model, transport, owner: key, origin } = spec;
+    this.facts = { model, transport, key, generation: this.id, ...(origin === undefined ? {} : { origin }) };
     this.#ports = ports;
     this.log = new Log(ports.logMaxBytes, ports.budget);
     this.ended = new Promise((resolve) => {
@@ -234,7 +237,8 @@ export class Generation {
       ...(first === undefined ? {} : { streaming_ms: (this.#endedAt ?? first) - first }),
       ...(end.tokens === undefined ? {} : { tokens: end.tokens }),
       contentEvents: this.contentEvents,
-      ...(end.fault === undefined ? {} : { code: end.fault.code }),
+      ...(end.fault === undefined ? {} : { code: end.fault.code, fault: end.fault }),
+      ...(this.upstream === "" ? {} : { upstream: this.upstream }),
       attempts: this.attempts,
       bytes: this.log.bytes,
     });

@@ -56,12 +56,25 @@ export type Refusal =
   | "failed";
 export type Outcome = EndStatus | "disconnected" | Refusal;
 
-/** Who asked, for the labels of metrics. `model` is what the request named; the observer bounds it. */
+/** The headers of a request that place it in a trace (`traceparent` and its like), by their lower-case names. */
+export type TraceHeaders = Readonly<Record<string, string>>;
+
+/** Where a request came from. */
+export interface Origin {
+  /** Its `x-request-id`; all that is asked on a WebSocket shares that of the upgrade. */
+  readonly requestId: string;
+  readonly trace?: TraceHeaders;
+}
+
+/** Who asked, for metrics, log lines and traces. `model` is what the request named; the observer bounds it. */
 export interface RequestFacts {
   readonly model: string | undefined;
   readonly transport: Transport;
   /** The name of the API key, or `none`. */
   readonly key: string;
+  readonly origin?: Origin | undefined;
+  /** The id of the generation that it made or was attached to; absent where there is none. */
+  readonly generation?: string;
 }
 
 /** What is known of a generation once it has ended. */
@@ -78,6 +91,9 @@ export interface EndFacts extends RequestFacts {
   readonly contentEvents: number;
   /** The code of the fault, where it failed. */
   readonly code?: string;
+  readonly fault?: Fault;
+  /** The name of the upstream that was asked last; absent where none was. */
+  readonly upstream?: string;
   readonly attempts: number;
   readonly bytes: number;
 }
@@ -86,13 +102,21 @@ export interface EndFacts extends RequestFacts {
  * Looks on from the side. Every call is synchronous, cheap and must not throw; times are milliseconds.
  */
 export interface Observer {
-  /** A creating request that made no generation of its own. */
-  refused(request: RequestFacts, outcome: Refusal): void;
+  /** A creating request that made no generation of its own; `fault` says why, unless it was attached. */
+  refused(request: RequestFacts, outcome: Refusal, fault?: Fault): void;
+  /** A creating request made a generation, which asks for a slot now. */
+  accepted(request: RequestFacts, asked: Pick<Call, "endpoint" | "stream" | "choices">): void;
   /** A slot was granted after `queueMs`. */
   admitted(request: RequestFacts, queueMs: number): void;
+  /** An attempt at an upstream begins. What is returned are headers for it, which tell the upstream of the trace. */
+  attempted(request: RequestFacts, upstream: string): TraceHeaders | undefined;
+  /** The attempt is over: before the generation's own ending, where that follows from it. */
+  attemptEnded(request: RequestFacts, end: AttemptEnd): void;
   /** The upstream answered a request with an HTTP status, or failed without one (`code` is then an error code). */
   upstreamAnswered(upstream: string, code: string): void;
   upstreamRetried(upstream: string, reason: string): void;
+  /** An upstream that failed too often is left alone from now on, or serves again. */
+  upstreamHealth(upstream: string, state: "failing" | "well"): void;
   /** The first content arrived, `ms` after the request was sent upstream. */
   firstContent(request: RequestFacts, ms: number): void;
   /** One more content event arrived, `gapMs` after the one before it. */
@@ -146,6 +170,8 @@ export interface Call {
   readonly withholdUsage: boolean;
   /** Monotonic milliseconds (`performance.now()`) at which the first content must have arrived. */
   readonly firstContentBy: number;
+  /** Headers to send beside the upstream's own. */
+  readonly headers?: TraceHeaders;
 }
 
 /** How an attempt ended, before the gateway adds timing. */
@@ -154,6 +180,8 @@ export interface AttemptEnd {
   readonly fault?: Fault;
   readonly usage?: unknown;
   readonly tokens?: TokenCounts;
+  /** The upstream's own words for each choice; where it failed, `error` for a choice that was cut off. */
+  readonly finishReasons?: readonly string[];
 }
 
 /**

@@ -33,9 +33,13 @@ export async function produce(
   let place = first;
   let call: Call | undefined;
   let left = order.upstreams;
+  let failed: { readonly upstream: string; readonly code: string } | undefined;
   for (;;) {
     const lease = await granted(generation, place);
     generation.admitted();
+    // Only now is another one asked: the wait for it may have ended otherwise.
+    if (failed !== undefined && !generation.isEnded)
+      generation.observer.upstreamRetried(failed.upstream, failed.code);
     call ??= order.call();
     let failure: AttemptEnd | undefined;
     try {
@@ -49,7 +53,7 @@ export async function produce(
     if (failure?.fault === undefined || left.length === 0 || !mayMoveOn(failure.fault, call)) return failure;
     const next = nextPlace(order, left);
     if (next === undefined) return failure;
-    generation.observer.upstreamRetried(lease.target.name, failure.fault.code);
+    failed = { upstream: lease.target.name, code: failure.fault.code };
     place = next;
   }
 }
@@ -86,7 +90,12 @@ async function attempt(
   if (generation.isEnded) return undefined;
   generation.upstream = upstream.name;
   const intake = new Attempt(generation);
-  await upstream.attempt(call, intake, generation.stopped.signal);
+  const headers = generation.observer.attempted(generation.facts, upstream.name);
+  await upstream.attempt(
+    headers === undefined ? call : { ...call, headers },
+    intake,
+    generation.stopped.signal,
+  );
   if (!intake.hasEnded && !generation.isEnded) {
     throw new Error(`upstream ${upstream.name} came back without an ending`);
   }

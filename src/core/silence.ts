@@ -1,13 +1,17 @@
 import type { Observer } from "./ports.ts";
 
-const nothing = (): void => {};
+const nothing = (): undefined => undefined;
 
 /** An observer that looks away. */
 export const silence: Observer = {
   refused: nothing,
+  accepted: nothing,
   admitted: nothing,
+  attempted: nothing,
+  attemptEnded: nothing,
   upstreamAnswered: nothing,
   upstreamRetried: nothing,
+  upstreamHealth: nothing,
   firstContent: nothing,
   content: nothing,
   delivered: nothing,

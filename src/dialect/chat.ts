@@ -28,7 +28,8 @@ class ChatTranslator implements Translator {
   readonly #choicesAsked: number;
   readonly #withholdUsage: boolean;
   readonly #seen = new Set<unknown>();
-  readonly #finished = new Set<unknown>();
+  /** Finish reasons, by choice. */
+  readonly #finished = new Map<unknown, string>();
   #isTruncated = false;
   #usage: JsonRecord | undefined;
 
@@ -95,7 +96,7 @@ class ChatTranslator implements Translator {
 
   #readFinish(reason: unknown, index: unknown): void {
     if (typeof reason !== "string" || reason === "") return;
-    this.#finished.add(index);
+    this.#finished.set(index, reason);
     if (TRUNCATED.has(reason)) this.#isTruncated = true;
   }
 
@@ -106,15 +107,20 @@ class ChatTranslator implements Translator {
   }
 
   #endedWell(): AttemptEnd {
-    return { status: this.#isTruncated ? "incomplete" : "completed", ...this.#told() };
+    const finishReasons = [...this.#finished.values()];
+    return { status: this.#isTruncated ? "incomplete" : "completed", ...this.#told(finishReasons) };
   }
 
   #failed(fault: Fault): AttemptEnd {
-    return { status: "failed", fault, ...this.#told() };
+    const finishReasons = [...this.#seen].map((choice) => this.#finished.get(choice) ?? "error");
+    return { status: "failed", fault, ...this.#told(finishReasons) };
   }
 
-  #told(): Pick<AttemptEnd, "usage" | "tokens"> {
-    return this.#usage === undefined ? {} : { usage: this.#usage, tokens: tokensOf(this.#usage) };
+  #told(finishReasons: readonly string[]): Pick<AttemptEnd, "usage" | "tokens" | "finishReasons"> {
+    return {
+      ...(this.#usage === undefined ? {} : { usage: this.#usage, tokens: tokensOf(this.#usage) }),
+      ...(finishReasons.length === 0 ? {} : { finishReasons }),
+    };
   }
 }
 

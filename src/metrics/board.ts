@@ -59,6 +59,22 @@ export class Board {
     });
   }
 
+  /** A gauge for each value of one label, read when it is scraped. */
+  readings<L extends string>(
+    name: string,
+    help: string,
+    labelName: L,
+    values: readonly string[],
+    read: (value: string) => number,
+  ): void {
+    new Gauge<L>({
+      ...this.#describe(name, help, [labelName]),
+      collect() {
+        for (const value of values) this.labels(value).set(read(value));
+      },
+    });
+  }
+
   histogram<L extends string>(
     name: string,
     help: string,

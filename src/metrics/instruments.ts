@@ -108,7 +108,16 @@ const gauges = (board: Board) => ({
   ]),
 });
 
-function readings(board: Board, levels: () => Levels): void {
+/** What is read at a scrape. */
+export interface Readings {
+  levels(): Levels;
+  /** The names of the configured upstreams. */
+  readonly upstreams: readonly string[];
+  /** Whether the upstream of that name is preferred now (`Upstream.isWell`). */
+  isWell(upstream: string): boolean;
+}
+
+function readings(board: Board, { levels, upstreams, isWell }: Readings): void {
   board.reading("queue_depth", "Requests waiting for a slot.", () => levels().queueDepth);
   board.reading("queue_limit", "Requests that may wait at once.", () => levels().queueLimit);
   board.reading("upstream_in_flight", "Upstream requests that hold a slot.", () => levels().inFlight);
@@ -127,11 +136,18 @@ function readings(board: Board, levels: () => Levels): void {
   board.reading("draining", "1 while the gateway is shutting down, else 0.", () =>
     levels().draining ? 1 : 0,
   );
+  board.readings(
+    "upstream_available",
+    "1 while the upstream is preferred, 0 while its breaker is open or it asked for a pause.",
+    "upstream",
+    upstreams,
+    (upstream) => (isWell(upstream) ? 1 : 0),
+  );
 }
 
-export function makeInstruments(board: Board, levels: () => Levels) {
+export function makeInstruments(board: Board, read: Readings) {
   const made = { ...histograms(board), ...counters(board), ...gauges(board) };
-  readings(board, levels);
+  readings(board, read);
   return made;
 }
 

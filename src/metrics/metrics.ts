@@ -40,6 +40,8 @@ export interface MetricsOptions {
   readonly upstreams: readonly string[];
   /** Read at each scrape. */
   levels(): Levels;
+  /** Whether an upstream of `upstreams` is preferred now; read at each scrape. */
+  isWell(upstream: string): boolean;
   /** Told of a value that no metric can take (a fault in the caller), once for each metric. What it throws is not caught. */
   onFault?(fault: Error): void;
 }
@@ -70,7 +72,11 @@ export class Metrics implements Observer {
 
   constructor(options: MetricsOptions) {
     this.#board = new Board((fault) => options.onFault?.(fault));
-    this.#on = makeInstruments(this.#board, () => options.levels());
+    this.#on = makeInstruments(this.#board, {
+      levels: () => options.levels(),
+      upstreams: options.upstreams,
+      isWell: (upstream) => options.isWell(upstream),
+    });
     this.#keyOf = among([...options.keyNames, NONE]);
     this.#upstreamOf = among(options.upstreams);
     this.#otherGaps = this.#on.gaps.child(OTHER);
@@ -106,9 +112,15 @@ export class Metrics implements Observer {
     this.#count(request, outcome);
   }
 
+  accepted(): void {}
+
   admitted(request: RequestFacts, queueMs: number): void {
     this.#on.queueWait.observe({ model: this.#modelOf(request) }, queueMs);
   }
+
+  attempted(): undefined {}
+
+  attemptEnded(): void {}
 
   upstreamAnswered(upstream: string, code: string): void {
     this.#on.upstreamRequests.add({ upstream: this.#upstreamOf(upstream), code: statusOrCode(code) });
@@ -117,6 +129,8 @@ export class Metrics implements Observer {
   upstreamRetried(upstream: string, reason: string): void {
     this.#on.upstreamRetries.add({ upstream: this.#upstreamOf(upstream), reason: statusOrCode(reason) });
   }
+
+  upstreamHealth(): void {}
 
   firstContent(request: RequestFacts, ms: number): void {
     this.#on.upstreamFirstToken.observe({ model: this.#modelOf(request) }, ms);

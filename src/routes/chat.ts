@@ -11,10 +11,12 @@ import { resumed } from "./generations.ts";
 import { bodyOf, type House, headerOf, mount, startOverHttp } from "./house.ts";
 import { CHAT, parseObject, readPosition } from "./request.ts";
 
+const PATH = "/chat";
+
 export function chatRoutes(app: FastifyInstance, house: House): void {
   mount(
     app,
-    "/chat",
+    PATH,
     {
       POST: (request, reply) => chat(house, request, reply, () => fromBody(request)),
       GET: (request, reply) => chat(house, request, reply, () => fromQuery(request)),
@@ -60,14 +62,17 @@ function texts({ log }: Generation, after: number, last: number): { seq: number;
   return found;
 }
 
+/** Whether a request to a creating route goes on with what it began: `/chat` alone knows that. */
+export const isResume = (request: FastifyRequest): boolean =>
+  request.routeOptions.url === PATH && Boolean(headerOf(request, "last-event-id"));
+
 async function chat(
   house: House,
   request: FastifyRequest,
   reply: FastifyReply,
   asked: () => { body: Buffer; policy?: unknown },
 ): Promise<unknown> {
-  const lastId = headerOf(request, "last-event-id");
-  if (lastId) return resume(house, request, reply, lastId);
+  if (isResume(request)) return resume(house, request, reply, headerOf(request, "last-event-id") ?? "");
   const { generation, isAttached } = await startOverHttp(house, request, {
     endpoint: CHAT,
     ...asked(),

@@ -47,9 +47,14 @@ export function faultAnswer(fault: Fault): FaultAnswer {
 }
 
 /** Answers on a response that Fastify has let go of. */
-export function writeFault(response: ServerResponse, fault: Fault, more: Record<string, string>): void {
+export function writeFault(
+  response: ServerResponse,
+  fault: Fault,
+  more: Record<string, string>,
+  answer: (fault: Fault) => FaultAnswer = faultAnswer,
+): void {
   if (response.headersSent || response.destroyed) return;
-  const { status, headers, body } = faultAnswer(fault);
+  const { status, headers, body } = answer(fault);
   response.writeHead(status, { ...headers, ...more, "content-length": body.length });
   response.end(body);
 }

@@ -5,7 +5,7 @@ import type { Generation } from "../core/generation.ts";
 import type { Reader } from "../core/reader.ts";
 import { Delivery, type DeliveryLimits } from "../transport/deliver.ts";
 import { EVENT_STREAM_HEADERS, type SseEncoding, SseOutlet } from "../transport/sse.ts";
-import { dropIfNotTaken, writeFault } from "./faults.ts";
+import { dropIfNotTaken, type FaultAnswer, writeFault } from "./faults.ts";
 
 export interface Follow {
   readonly encoding: SseEncoding;
@@ -20,6 +20,8 @@ export interface Follow {
   /** Replay only what is there. */
   readonly untilNow?: boolean;
   readonly headers?: Record<string, string>;
+  /** How an early failure is answered, where that is not the error object. */
+  readonly faultAnswer?: (fault: Fault) => FaultAnswer;
 }
 
 /** What the hooks have set, which generation, and who answered it after how many attempts (as far as that is known yet). */
@@ -44,13 +46,19 @@ export function followAsEvents(reply: FastifyReply, generation: Generation, foll
     headers: () => ({ ...generation.answerHeaders, ...EVENT_STREAM_HEADERS, ...follow.headers, ...ids() }),
     ...(follow.earlyHeadersMs === undefined
       ? {}
-      : { earlyHeadersMs: follow.earlyHeadersMs, refuse: (fault) => writeFault(response, fault, ids()) }),
+      : {
+          earlyHeadersMs: follow.earlyHeadersMs,
+          refuse: (fault) => writeFault(response, fault, ids(), follow.faultAnswer),
+        }),
   });
   const until = follow.untilNow === true ? generation.log.lastSeq : undefined;
   const delivery: Delivery = new Delivery(reader, outlet, follow.after, follow.limits, {
     until,
     // The loop watches over what is read; this, over the last bytes of it.
-    onOver: () => dropIfNotTaken(response, response.socket, follow.limits.writeStallMs),
+    onOver: () =>
+      dropIfNotTaken(response, response.socket, follow.limits.writeStallMs, () =>
+        generation.observer.slowReader("sse"),
+      ),
   });
   response.on("close", () => {
     outlet.release();

@@ -52,11 +52,12 @@ async function create(
     transport: () => "none",
   });
   reply.code(201);
-  reply.headers({ "x-generation-id": generation.id, location: `/v1/generations/${generation.id}` });
+  const address = `${house.base}/v1/generations/${generation.id}`;
+  reply.headers({ "x-generation-id": generation.id, location: address });
   return {
     ...generationObject(generation),
-    events_url: `/v1/generations/${generation.id}/events`,
-    cancel_url: `/v1/generations/${generation.id}/cancel`,
+    events_url: `${address}/events`,
+    cancel_url: `${address}/cancel`,
   };
 }
 

@@ -1,7 +1,7 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest, HTTPMethods } from "fastify";
 import { Fault } from "../core/errors.ts";
 import type { Gateway, Started } from "../core/gateway.ts";
-import type { DisconnectPolicy, Transport } from "../core/ports.ts";
+import type { DisconnectPolicy, Origin, Transport } from "../core/ports.ts";
 import type { DeliveryLimits } from "../transport/deliver.ts";
 import type { Catalog } from "../upstream/catalog.ts";
 import { type Additions, readStart } from "./request.ts";
@@ -28,6 +28,10 @@ export interface House {
   readonly limits: HouseLimits;
   /** What the gateway may add to request bodies. */
   readonly additions: Additions;
+  /** The headers that place a request in a trace, in lower case. */
+  readonly traceFields: readonly string[];
+  /** The path under which another server has the gateway: what its answers' addresses begin with. */
+  readonly base: string;
 }
 
 export interface HouseLimits extends DeliveryLimits {
@@ -83,6 +87,16 @@ export const headerOf = (request: FastifyRequest, name: string): string | undefi
   return Array.isArray(value) ? value.join(", ") : value;
 };
 
+/** Where a request came from, for log lines and traces. */
+export function originOf({ traceFields }: House, request: FastifyRequest): Origin {
+  let trace: Record<string, string> | undefined;
+  for (const field of traceFields) {
+    const value = headerOf(request, field);
+    if (value !== undefined) trace = { ...trace, [field]: value };
+  }
+  return trace === undefined ? { requestId: request.id } : { requestId: request.id, trace };
+}
+
 export interface StartTerms {
   readonly endpoint: string;
   readonly body: Uint8Array | undefined;
@@ -103,6 +117,7 @@ export async function startOverHttp(
     {
       ...terms,
       owner: request.owner,
+      origin: originOf(house, request),
       policy: headerOf(request, "x-sluice-on-disconnect") ?? terms.policy,
       idempotencyKey: headerOf(request, "idempotency-key"),
     },

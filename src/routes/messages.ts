@@ -33,10 +33,13 @@ export type MessageOf<Type extends ClientMessage["type"]> = Extract<ClientMessag
 /** A message that the protocol does not know, with the `id` that it may have named. */
 export class BadMessage extends Fault {
   readonly id: string | undefined;
+  /** It was to start a generation. */
+  readonly creates: boolean;
 
-  constructor(code: "invalid_json" | "invalid_request", text: string, id?: string) {
+  constructor(code: "invalid_json" | "invalid_request", text: string, id?: string, creates = false) {
     super(code, { message: text });
     this.id = id;
+    this.creates = creates;
   }
 }
 
@@ -54,8 +57,10 @@ export function readMessage(data: Buffer, isBinary: boolean): ClientMessage {
   if (value === undefined) throw new BadMessage("invalid_json", "The message is not JSON.");
   const read = message.safeParse(value);
   if (read.success) return read.data;
-  throw new BadMessage("invalid_request", problemOf(read.error, value), nameOf(value));
+  throw new BadMessage("invalid_request", problemOf(read.error, value), nameOf(value), isGenerate(value));
 }
+
+const isGenerate = (value: unknown): boolean => (value as { type?: unknown } | null)?.type === "generate";
 
 function problemOf(error: z.ZodError, value: unknown): string {
   const [issue] = error.issues;

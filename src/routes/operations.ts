@@ -1,7 +1,7 @@
 /** What operators and browsers ask for: health, metrics, the playground and the API's description. */
-import { readFileSync } from "node:fs";
 import type { FastifyInstance, FastifyReply } from "fastify";
 import { Fault } from "../core/errors.ts";
+import { CLIENT_FILES, runnable } from "./client-files.ts";
 import { type House, refuseOthers } from "./house.ts";
 
 export interface Scrape {
@@ -10,12 +10,37 @@ export interface Scrape {
 }
 
 const WEB = new URL("../web/", import.meta.url);
+const HTML = "text/html; charset=utf-8";
+const CSS = "text/css; charset=utf-8";
+const SCRIPT = "text/javascript; charset=utf-8";
 
-const FILES: Readonly<Record<string, readonly [file: string, type: string]>> = {
-  "/": ["index.html", "text/html; charset=utf-8"],
-  "/playground.css": ["playground.css", "text/css; charset=utf-8"],
-  "/playground.js": ["playground.js", "text/javascript; charset=utf-8"],
-  "/openapi.json": ["openapi.json", "application/json"],
+const own = (name: string): URL => new URL(name, WEB);
+/** A file of a package, wherever that is installed. */
+const packaged = (name: string): URL => new URL(import.meta.resolve(name));
+
+type File = readonly [file: URL, type: string];
+
+/** The status page's parts, each at its own path below `/status/`. */
+const STATUS_PARTS = ["card", "exposition", "figures", "outcomes", "panels", "plot", "units", "window"];
+
+const FILES: Readonly<Record<string, File>> = {
+  "/": [own("index.html"), HTML],
+  "/playground.css": [own("playground.css"), CSS],
+  "/playground.js": [own("playground.js"), SCRIPT],
+  "/client.js": [own("client.js"), SCRIPT],
+  ...Object.fromEntries(
+    Object.entries(CLIENT_FILES).map(([path, file]): [string, File] => [path, [file, SCRIPT]]),
+  ),
+  "/status": [own("status.html"), HTML],
+  "/status.css": [own("status.css"), CSS],
+  "/status.js": [own("status.js"), SCRIPT],
+  ...Object.fromEntries(
+    STATUS_PARTS.map((name): [string, File] => [`/status/${name}.js`, [own(`status/${name}.js`), SCRIPT]]),
+  ),
+  "/status/panels.css": [own("status/panels.css"), CSS],
+  "/status/uplot.js": [packaged("uplot/dist/uPlot.iife.min.js"), SCRIPT],
+  "/status/uplot.css": [packaged("uplot/dist/uPlot.min.css"), CSS],
+  "/openapi.json": [own("openapi.json"), "application/json"],
 };
 
 /** Paths that need no key: health, the page and its files, the description. */
@@ -50,7 +75,7 @@ export function operationRoutes(app: FastifyInstance, house: House, scrape: Scra
     },
   });
   for (const [url, [file, type]] of Object.entries(FILES)) {
-    const content = readFileSync(new URL(file, WEB));
+    const content = runnable(file);
     app.route({
       method,
       url,

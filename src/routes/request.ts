@@ -5,7 +5,7 @@ import { createHash } from "node:crypto";
 import canonicalize from "canonicalize";
 import { Fault } from "../core/errors.ts";
 import type { StartRequest } from "../core/gateway.ts";
-import type { DisconnectPolicy, Transport } from "../core/ports.ts";
+import type { DisconnectPolicy, Origin, Transport } from "../core/ports.ts";
 import { isRecord, type JsonRecord, memberSpan, nestsTooDeeply, skipBlank } from "../dialect/json.ts";
 
 export const CHAT = "/v1/chat/completions";
@@ -24,6 +24,7 @@ export interface Terms {
   readonly policy: unknown;
   readonly defaultPolicy: DisconnectPolicy;
   readonly idempotencyKey: unknown;
+  readonly origin?: Origin;
 }
 
 /** What the gateway may add to a body. */
@@ -88,6 +89,7 @@ export async function readStart(
     defaultPolicy: terms.defaultPolicy,
     idempotencyKey: readIdempotencyKey(terms.idempotencyKey),
     fingerprint: () => digest(terms.endpoint, values, isStream),
+    origin: terms.origin,
   };
 }
 

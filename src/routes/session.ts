@@ -4,6 +4,7 @@ import type { Socket } from "node:net";
 import type { WebSocket } from "ws";
 import { asFault, Fault } from "../core/errors.ts";
 import type { Generation } from "../core/generation.ts";
+import type { Origin } from "../core/ports.ts";
 import type { Identity } from "../security/identity.ts";
 import { Delivery } from "../transport/deliver.ts";
 import { CLOSE, Connection, WebSocketOutlet } from "../transport/websocket.ts";
@@ -28,6 +29,7 @@ export class Session {
   readonly #house: House;
   readonly #owner: string;
   readonly #only: string | undefined;
+  readonly #origin: Origin;
   readonly #ws: WebSocket;
   readonly #connection: Connection;
   readonly #onClosed: (session: Session) => void;
@@ -44,7 +46,7 @@ export class Session {
   /** @param who the owner of what it starts and finds; with `only`, of one generation and nothing else */
   constructor(
     house: House,
-    who: Identity,
+    who: Identity & { readonly origin: Origin },
     ws: WebSocket,
     socket: Socket,
     onClosed: (session: Session) => void,
@@ -52,6 +54,7 @@ export class Session {
     this.#house = house;
     this.#owner = who.owner;
     this.#only = who.only;
+    this.#origin = who.origin;
     this.#ws = ws;
     this.#onClosed = onClosed;
     this.#connection = new Connection(ws, socket, house.limits, () => this.#drained());
@@ -125,6 +128,7 @@ export class Session {
       await this.#act(message, data);
     } catch (thrown) {
       this.#tell(thrown, message);
+      if (thrown instanceof BadMessage && thrown.creates) this.#refused(thrown);
       if (thrown instanceof BadMessage && ++this.#badMessages > MAX_BAD_MESSAGES) {
         this.#connection.close(CLOSE.badMessages, "too many bad messages");
       }
@@ -173,6 +177,7 @@ export class Session {
           policy: message.on_disconnect,
           defaultPolicy: "grace",
           idempotencyKey: message.idempotency_key,
+          origin: this.#origin,
         },
         additions,
       );
@@ -180,9 +185,14 @@ export class Session {
       const { generation, isAttached } = gateway.start(start);
       this.#follow(message.id, generation, 0, !isAttached);
     } catch (thrown) {
-      countRefusal(this.#house, asFault(thrown), "websocket", this.#owner);
+      this.#refused(thrown);
       throw thrown;
     }
+  }
+
+  #refused(thrown: unknown): void {
+    const request = { transport: "websocket", key: this.#owner, origin: this.#origin } as const;
+    countRefusal(this.#house, asFault(thrown), request);
   }
 
   async #subscribe(message: MessageOf<"subscribe">): Promise<void> {
@@ -190,6 +200,8 @@ export class Session {
     const after = given === undefined ? 0 : readPosition(given, "starting_after");
     this.#checkName(message.id);
     this.#checkOpen(message.generation);
+    // Before it counts as a resume.
+    this.#checkNotFollowed(message.generation);
     const generation = await resumed(this.#house, message.generation, this.#owner, after, "websocket");
     if (!this.#isClosed) this.#follow(message.id, generation, after, after === 0);
   }
@@ -231,20 +243,25 @@ export class Session {
       throw new Fault("too_many_subscriptions", { retryAfterS: 1 });
   }
 
+  #checkNotFollowed(name: string): void {
+    for (const { generation } of this.#subscriptions.values())
+      if (generation.id === name) throw new Fault("already_subscribed");
+  }
+
   #follow(id: string, generation: Generation, after: number, isFirstHand: boolean): void {
-    for (const subscription of this.#subscriptions.values()) {
-      if (subscription.generation === generation) throw new Fault("already_subscribed");
-    }
+    this.#checkNotFollowed(generation.id);
     const reader = generation.join("websocket", isFirstHand);
     const outlet = new WebSocketOutlet(generation, this.#connection, () => this.#cutOff());
     const delivery = new Delivery(reader, outlet, after, this.#house.limits, {
       onOver: () => {
         this.#subscriptions.delete(id);
+        this.#connection.carry(this.#subscriptions.size);
         const isCutShort = generation.log.ending?.fault?.code === "draining";
         this.#leaveIfIdle(isCutShort ? CLOSE.restart : CLOSE.goingAway);
       },
     });
     this.#subscriptions.set(id, { generation, delivery });
+    this.#connection.carry(this.#subscriptions.size);
     const { status, log } = generation;
     this.#connection.send({ type: "accepted", id, generation: generation.id, status, last_seq: log.lastSeq });
     delivery.start();

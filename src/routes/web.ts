@@ -1,6 +1,6 @@
 /** The HTTP face as a whole: parsing, identity, errors, and the routes mounted on one Fastify instance. */
 import { randomUUID } from "node:crypto";
-import type { IncomingMessage } from "node:http";
+import type { IncomingMessage, ServerResponse } from "node:http";
 import websocket from "@fastify/websocket";
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import type { WebSocket } from "ws";
@@ -9,16 +9,17 @@ import { WEBSOCKET_ROUTE } from "../security/identity.ts";
 import type { Tickets } from "../security/tickets.ts";
 import { CLOSE } from "../transport/websocket.ts";
 import { answerOddities, answerSender, answerUnparsed, answerUnrouted } from "./broken.ts";
-import { chatRoutes } from "./chat.ts";
+import { chatRoutes, isResume } from "./chat.ts";
 import { faultAnswer, faultOf } from "./faults.ts";
 import { generationRoutes } from "./generations.ts";
 import { type GuardOptions, guard } from "./guard.ts";
-import type { House } from "./house.ts";
+import { type House, originOf } from "./house.ts";
 import { openAiRoutes } from "./openai.ts";
 import { operationRoutes, type Scrape } from "./operations.ts";
 import { countRefusal } from "./refusals.ts";
 import { Session, SUBPROTOCOL } from "./session.ts";
 import { ticketRoutes } from "./tickets.ts";
+import { faultAsText, isUiChat, uiChatRoutes } from "./ui-chat.ts";
 
 export interface WebOptions extends GuardOptions {
   readonly house: House;
@@ -30,6 +31,8 @@ export interface WebOptions extends GuardOptions {
 export interface Web {
   readonly app: FastifyInstance;
   readonly sessions: ReadonlySet<Session>;
+  /** What is being answered on the connections of another server that has this app in it. */
+  readonly guests: Set<ServerResponse>;
 }
 
 /** How long a client may take to send its request. Milliseconds. */
@@ -78,11 +81,12 @@ export async function buildWeb(options: WebOptions): Promise<Web> {
   const sessions = await webSocketRoute(app, house);
   await guard(app, options);
   chatRoutes(app, house);
+  uiChatRoutes(app, house);
   generationRoutes(app, house);
   ticketRoutes(app, house, options.tickets);
   openAiRoutes(app, house);
   operationRoutes(app, house, options.scrape);
-  return { app, sessions };
+  return { app, sessions, guests: new Set() };
 }
 
 /** Bodies are kept as they came; JSON is the only type there is. */
@@ -98,9 +102,11 @@ function reportFaults(app: FastifyInstance, house: House): void {
     const fault = faultOf(thrown);
     if (fault.code === "internal_error") request.log.error({ err: fault.cause ?? fault }, "internal error");
     const { creates } = request.routeOptions.config;
-    if (creates !== undefined && !request.headers["last-event-id"])
-      countRefusal(house, fault, creates, request.owner);
-    const { status, headers, body } = faultAnswer(fault);
+    if (creates !== undefined && !isResume(request)) {
+      const origin = originOf(house, request);
+      countRefusal(house, fault, { transport: creates, key: request.owner, origin });
+    }
+    const { status, headers, body } = (isUiChat(request) ? faultAsText : faultAnswer)(fault);
     reply.code(status).headers(headers);
     return fault.code === "body_too_large" ? answerSender(request, reply, body) : reply.send(body);
   });
@@ -148,9 +154,9 @@ async function webSocketRoute(app: FastifyInstance, house: House): Promise<Reado
         refuse(ws, request.refusal);
         return;
       }
-      const session = new Session(house, request, ws, request.raw.socket, (closed) =>
-        sessions.delete(closed),
-      );
+      const { owner, only } = request;
+      const client = { owner, only, origin: originOf(house, request) };
+      const session = new Session(house, client, ws, request.raw.socket, (closed) => sessions.delete(closed));
       sessions.add(session);
       session.start();
     },

@@ -24,18 +24,32 @@ class Neutral extends Error {}
  */
 export class Health {
   readonly #breaker: CircuitBreakerPolicy;
+  readonly #onChange: (state: "failing" | "well") => void;
+  #isFailing = false;
   #openUntil = 0;
   #pausedUntil = 0;
 
-  /** @param openMs how long the breaker stays open before one request tries again */
-  constructor(openMs = OPEN_MS) {
+  /**
+   * @param openMs how long the breaker stays open before one request tries again
+   * @param onChange told when it opens, and when a request that tried has closed it again; not of trials that failed
+   */
+  constructor(openMs = OPEN_MS, onChange: (state: "failing" | "well") => void = () => {}) {
+    this.#onChange = onChange;
     this.#breaker = circuitBreaker(handleType(Fault), {
       breaker: new ConsecutiveBreaker(FAILURES),
       halfOpenAfter: openMs,
     });
     this.#breaker.onBreak(() => {
       this.#openUntil = performance.now() + openMs;
+      this.#tell(true);
     });
+    this.#breaker.onReset(() => this.#tell(false));
+  }
+
+  #tell(isFailing: boolean): void {
+    if (isFailing === this.#isFailing) return;
+    this.#isFailing = isFailing;
+    this.#onChange(isFailing ? "failing" : "well");
   }
 
   /** Open, it is well again for the one request that tries. */

@@ -2,7 +2,7 @@
 import OpenAI from "openai";
 import type { Dispatcher } from "undici";
 import { asFault, Fault } from "../core/errors.ts";
-import type { AttemptEnd, Call, Intake, Observer, Upstream } from "../core/ports.ts";
+import type { AttemptEnd, Call, Intake, Observer, TraceHeaders, Upstream } from "../core/ports.ts";
 import type { Dialect, Translator } from "../dialect/dialect.ts";
 import { Health } from "./health.ts";
 import { Pump } from "./pump.ts";
@@ -53,7 +53,9 @@ export class OpenAiUpstream implements Upstream {
     this.name = options.name;
     this.maxConcurrency = options.maxConcurrency;
     this.#options = options;
-    this.#health = new Health(options.breakerOpenMs);
+    this.#health = new Health(options.breakerOpenMs, (state) =>
+      options.observer.upstreamHealth(options.name, state),
+    );
     this.#client = withoutOpenAiVariables(() => newClient(options));
   }
 
@@ -113,7 +115,8 @@ export class OpenAiUpstream implements Upstream {
 
   async #ask(call: Call, intake: Intake, signal: AbortSignal): Promise<Answer> {
     intake.sent();
-    const answer = await this.#send("post", call.endpoint.replace(/^\/v1/, ""), signal, call.body);
+    const path = call.endpoint.replace(/^\/v1/, "");
+    const answer = await this.#send("post", path, signal, call.body, call.headers);
     const headers = relayable(answer.headers);
     if (!isSuccess(answer.status)) throw await this.#refusal(answer, headers);
     intake.answered(headers);
@@ -162,8 +165,15 @@ export class OpenAiUpstream implements Upstream {
   }
 
   /** Sends a request, and counts it once: by the status of its answer, or by why there is none. */
-  async #send(method: "get" | "post", path: string, signal: AbortSignal, body?: Uint8Array): Promise<Answer> {
-    const options = body === undefined ? {} : { body, headers: { "content-type": "application/json" } };
+  async #send(
+    method: "get" | "post",
+    path: string,
+    signal: AbortSignal,
+    body?: Uint8Array,
+    more?: TraceHeaders,
+  ): Promise<Answer> {
+    const headers = { ...more, "content-type": "application/json" };
+    const options = body === undefined ? {} : { body, headers };
     const { observer } = this.#options;
     try {
       const answer: unknown = await this.#client[method](path, { ...options, signal }).asResponse();
