@@ -1,12 +1,16 @@
 /**
- * What metering costs the path of a token: microseconds a content event, alone, and with the share of everything that is
- * counted around a generation of 200 events; then prom-client's own histogram, whose place `src/metrics/tally.ts` takes, with the
+ * What looking on costs the path of a token: microseconds a content event, of the metrics alone and as the core calls them, and
+ * with the share of everything that is counted and logged around a generation of 200 events; then prom-client's own histogram, whose place `src/metrics/tally.ts` takes, with the
  * same buckets and values. `node bench/observer.ts`; nothing but the observer runs.
  */
+import { pino } from "pino";
 import { Histogram, Registry } from "prom-client";
-import type { EndFacts, RequestFacts } from "../src/core/ports.ts";
+import type { EndFacts, Observer, RequestFacts } from "../src/core/ports.ts";
 import { TOKEN } from "../src/metrics/buckets.ts";
 import { Metrics } from "../src/metrics/metrics.ts";
+import { Observers } from "../src/observe/observers.ts";
+import { passage } from "../src/observe/passage.ts";
+import { RequestLog } from "../src/observe/request-log.ts";
 
 const ROUNDS = 15;
 const GENERATIONS = 5_000;
@@ -28,10 +32,14 @@ const metrics = new Metrics({
     retainedBytes: 0,
     draining: false,
   }),
+  isWell: () => true,
   onFault: (fault) => {
     throw fault;
   },
 });
+
+const log = new RequestLog(pino({ level: "info" }, { write: () => {} }));
+const observers = new Observers(metrics, [log, passage]);
 
 // Every tenth request names a model that is not known; gaps lie between 5 and 50 ms, as tokens do.
 const requests: readonly RequestFacts[] = Array.from({ length: 100 }, (_, n) => ({
@@ -41,17 +49,20 @@ const requests: readonly RequestFacts[] = Array.from({ length: 100 }, (_, n) => 
 }));
 const gaps = Float64Array.from({ length: 1024 }, (_, n) => 5 * 10 ** (((n * 619) % 1024) / 1024));
 
-function tokens(request: RequestFacts): void {
-  for (let n = 0; n < EVENTS; n++) metrics.content(request, gaps[(n * 7) & 1023] as number);
+function tokens(observer: Observer, request: RequestFacts): void {
+  for (let n = 0; n < EVENTS; n++) observer.content(request, gaps[(n * 7) & 1023] as number);
 }
 
-function generation(request: RequestFacts): void {
-  metrics.readerJoined(request.transport);
-  metrics.admitted(request, 0.2);
-  metrics.upstreamAnswered("main", "200");
-  metrics.firstContent(request, 250);
-  metrics.delivered(request, request.transport, 251, 0.3);
-  tokens(request);
+function generation(observer: Observer, request: RequestFacts): void {
+  observer.accepted(request, { endpoint: "/v1/chat/completions", stream: true, choices: 1 });
+  observer.readerJoined(request.transport);
+  observer.admitted(request, 0.2);
+  observer.attempted(request, "main");
+  observer.upstreamAnswered("main", "200");
+  observer.firstContent(request, 250);
+  observer.delivered(request, request.transport, 251, 0.3);
+  tokens(observer, request);
+  observer.attemptEnded(request, { status: "completed" });
   const ended: EndFacts = {
     ...request,
     outcome: "completed",
@@ -63,8 +74,8 @@ function generation(request: RequestFacts): void {
     attempts: 1,
     bytes: 40_000,
   };
-  metrics.ended(ended);
-  metrics.readerLeft(request.transport);
+  observer.ended(ended);
+  observer.readerLeft(request.transport);
 }
 
 const theirs = new Histogram({
@@ -97,7 +108,9 @@ function report(name: string, run: (request: RequestFacts) => void): void {
   );
 }
 
-report("content() alone", tokens);
-report("all metrics of a generation", generation);
+report("content() of the metrics alone", (request) => tokens(metrics, request));
+report("content() as the core calls it", (request) => tokens(observers, request));
+report("all metrics of a generation", (request) => generation(metrics, request));
+report("all metrics of a generation, and its log line", (request) => generation(observers, request));
 report("prom-client's histogram instead, alone", tokensTheirs);
 metrics.close();

@@ -50,9 +50,12 @@ test("five failures in a row and it is left alone; after the pause one request f
   const refused = { upstream: "A", code: "upstream_unreachable" };
   expect(await metric("sluice_upstream_requests_total", refused)).toBe(5);
   expect(await metric("sluice_upstream_requests_total", { upstream: "B", code: "200" })).toBe(12);
+  const available = (upstream: string) => metric("sluice_upstream_available", { upstream });
+  expect([await available("A"), await available("B")]).toEqual([0, 1]);
   const again = await emulatorOn(port);
   await until("A is found again", async () => (await answeredBy(url)) === "A", 40_000);
   expect(await answeredBy(url)).toBe("A");
+  expect(await available("A")).toBe(1);
   expect(await metric("sluice_upstream_requests_total", refused)).toBe(5);
   expect(await metric("sluice_upstream_requests_total", { upstream: "A", code: "200" })).toBe(
     again.stats.requests,

@@ -27,6 +27,7 @@ export function make(options: Partial<MetricsOptions> = {}): Metrics {
     models: ["alpha"],
     upstreams: ["main", "spare"],
     levels: () => LEVELS,
+    isWell: () => true,
     onFault: (fault) => {
       throw fault;
     },
@@ -50,12 +51,14 @@ export const facts = (more: Partial<EndFacts> = {}): EndFacts => ({
   ...more,
 });
 
-type Series = ReadonlyMap<string, number>;
+export type Series = ReadonlyMap<string, number>;
+
+export const scrape = async (metrics: Metrics): Promise<Series> => seriesOf(await metrics.render());
 
 /** Every line of a render, labels in alphabetical order: `name{a="1",b="2"}` -> value. */
-export async function scrape(metrics: Metrics): Promise<Series> {
+export function seriesOf(text: string): Series {
   const series = new Map<string, number>();
-  for (const line of (await metrics.render()).split("\n")) {
+  for (const line of text.split("\n")) {
     const parts = /^(\w+)(?:\{(.*)\})? (\S+)$/.exec(line);
     if (line.startsWith("#") || parts === null) continue;
     const labels = (parts[2] ?? "").match(/\w+="(?:[^"\\]|\\.)*"/g) ?? [];

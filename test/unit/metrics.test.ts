@@ -30,6 +30,7 @@ const TABLE: Record<string, [type: string, labels: string[]]> = {
   queue_limit: ["gauge", []],
   upstream_in_flight: ["gauge", []],
   upstream_concurrency_limit: ["gauge", []],
+  upstream_available: ["gauge", ["upstream"]],
   generations_active: ["gauge", []],
   generations_retained: ["gauge", []],
   retained_bytes: ["gauge", []],
@@ -128,6 +129,19 @@ describe("gauges", () => {
     levels = { ...LEVELS, queueDepth: 0, draining: true };
     const after = await scrape(metrics);
     expect([at(after, "queue_depth"), at(after, "draining")]).toEqual([0, 1]);
+  });
+
+  it("tell at the scrape which upstreams are preferred", async () => {
+    const well = new Set(["main"]);
+    const metrics = make({ isWell: (upstream) => well.has(upstream) });
+    const available = async () => {
+      const series = await scrape(metrics);
+      return ["main", "spare"].map((upstream) => at(series, "upstream_available", { upstream }));
+    };
+    expect(await available()).toEqual([1, 0]);
+    well.delete("main");
+    well.add("spare");
+    expect(await available()).toEqual([0, 1]);
   });
 
   it("tell the build", async () => {
