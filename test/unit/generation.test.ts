@@ -81,6 +81,7 @@ describe("the ending", () => {
           model: "m",
           transport: "sse",
           key: "none",
+          generation: generation.id,
           outcome: "completed",
           streamed: true,
           timing: generation.timing,
