@@ -206,6 +206,9 @@ describe("planted secrets", () => {
         expect(await gateway.exited).toBe(0);
         await until("its last words are read", () => gateway.output().includes("Try:"));
         const all = [...NEVER, ...TICKETS, PROMPT, COMPLETION];
+        // The lines that are searched are there: one for each request, of which the worst are warnings.
+        const isQuiet = level === "error" || level === "fatal";
+        expect(gateway.output().includes('"msg":"request"')).toBe(!isQuiet);
         expect(found(gateway.output(), all)).toEqual([]);
         expect(found(metrics, all)).toEqual([]);
         expect(found(answers.heads.join("\n"), all)).toEqual([]);

@@ -11,10 +11,24 @@ interface Room {
 /** Who may import whom: DESIGN.md's table. What goes beyond it says why. */
 const ROOMS: Readonly<Record<string, Room>> = {
   main: {
-    // `sluice emulator` is a command of its own, and a fault of the upstream is told in the greeting.
-    ours: ["config", "server", "emulator/index", "core/errors"],
+    // `sluice emulator` and `sluice bench` are commands of their own, and a fault of the upstream is told in the greeting.
+    ours: [
+      "config",
+      "server",
+      "emulator/index",
+      "benchmark/index",
+      "core/errors",
+      "observe/terminal",
+      "version",
+    ],
     packages: ["pino"],
   },
+  // The package: what a program gets that has the gateway inside it.
+  index: {
+    ours: ["config", "server", "routes/mounted", "version"],
+    packages: ["type:fastify", "pino"],
+  },
+  version: { ours: [], packages: [] },
   // The table's "all" is less than it says: the composition needs no page and no client.
   server: {
     ours: [
@@ -23,6 +37,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
       "dialect",
       "emulator/index",
       "metrics",
+      "observe",
       "routes",
       "security",
       "store",
@@ -56,7 +71,11 @@ const ROOMS: Readonly<Record<string, Room>> = {
   security: { ours: ["core/errors"], packages: ["jose in tickets"] },
   store: { ours: ["core"], packages: [] },
   metrics: { ours: ["core/ports"], packages: ["prom-client in board"] },
+  // Log lines and traces: neither a logger nor an SDK is known here.
+  observe: { ours: ["type:core/errors", "type:core/ports"], packages: ["@opentelemetry/api in traces"] },
   emulator: { ours: [], packages: [] },
+  // It measures any server from outside, and knows nothing of this one but its protocol.
+  benchmark: { ours: [], packages: ["undici in http", "ws in wire-websocket"] },
   client: { ours: [], packages: [] },
   web: { ours: ["client"], packages: [] },
 };
@@ -114,6 +133,10 @@ describe("the rooms", () => {
     expect(broken).toEqual([]);
   });
 
+  it("keep the client to what every runtime has", () => {
+    expect(imports.filter(({ from, isOurs }) => roomOf(from) === "client" && !isOurs)).toEqual([]);
+  });
+
   it("need every exception that the table makes", () => {
     const rules = Object.entries(ROOMS).flatMap(([room, { ours, packages }]) =>
       [...ours, ...packages].map((rule) => ({ room, name: rule.replace(/^type:/, "").split(" in ")[0] })),
@@ -147,6 +170,7 @@ describe("the files", () => {
     ["openai", "src/upstream/openai.ts"],
     ["p-queue", "src/core/admission.ts"],
     ["prom-client", "src/metrics/board.ts"],
+    ["@opentelemetry/api", "src/observe/traces.ts"],
   ])("import %s in one place", (name, place) => {
     expect(imports.filter(({ to }) => to === name).map(({ from }) => from)).toEqual([place]);
   });

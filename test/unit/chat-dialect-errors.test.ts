@@ -99,7 +99,12 @@ describe("a body that is not streamed", () => {
 
   it("is one event with content, and ends well with its usage", () => {
     expect(body(answered("stop"))).toEqual({
-      end: { status: "completed", usage: { prompt_tokens: 3 }, tokens: { input: 3 } },
+      end: {
+        status: "completed",
+        usage: { prompt_tokens: 3 },
+        tokens: { input: 3 },
+        finishReasons: ["stop"],
+      },
       flags: [CONTENT],
     });
   });

@@ -155,7 +155,8 @@ describe("[DONE]", () => {
     const answer = new Answer({ choices: 4 });
     answer.frame(choice({ content: "Hi" }));
     answer.frame(finish("length"));
-    expect(answer.frame("[DONE]")).toEqual({ status: "incomplete" });
+    answer.frame(choice({ content: "Ho" }, { index: 1 }));
+    expect(answer.frame("[DONE]")).toEqual({ status: "incomplete", finishReasons: ["length"] });
   });
 });
 
@@ -171,7 +172,7 @@ describe("a finish reason", () => {
     const answer = new Answer();
     answer.frame(choice({ content: "Hi" }));
     answer.frame(finish(reason));
-    expect(answer.stopped()).toEqual({ status });
+    expect(answer.stopped()).toEqual({ status, finishReasons: [reason] });
   });
 
   it.each([[null], [""], [undefined], [0], [{}]])("is not %j", (reason) => {
@@ -214,6 +215,14 @@ describe("a finish reason", () => {
 
 const usage = (n: number) => ({ prompt_tokens: n, completion_tokens: n + 1 });
 
+it("a stream that breaks off tells which choices were cut off", () => {
+  const answer = new Answer({ choices: 2 });
+  answer.frame(choice({ content: "Hi" }));
+  answer.frame(choice({ content: "Ho" }, { index: 1 }));
+  answer.frame(finish("stop", 1));
+  expect(answer.stopped()).toMatchObject({ status: "failed", finishReasons: ["error", "stop"] });
+});
+
 describe("usage", () => {
   it.each([
     ["with the last chunk", [{ ...finish("stop"), usage: usage(1) }]],
@@ -241,6 +250,7 @@ describe("usage", () => {
       status: "completed",
       usage: usage(1),
       tokens: { input: 1, output: 2 },
+      ...(JSON.stringify(chunks).includes('"stop"') ? { finishReasons: ["stop"] } : {}),
     });
     expect(answer.entries).toHaveLength(chunks.length);
   });

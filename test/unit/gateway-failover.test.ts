@@ -42,6 +42,39 @@ describe("an attempt that fails before content", () => {
     expect([seen.of("admitted").length, seen.outcomes]).toEqual([1, ["completed"]]);
   });
 
+  it("is observed from acceptance to the end, attempt by attempt", async () => {
+    const { main, spare, seen, start } = twoUpstreams();
+    const { facts } = await start({ origin: { requestId: "req_1" } });
+    const broken = failed("upstream_disconnected");
+    main.at().end(broken).close();
+    await turn();
+    spare
+      .at()
+      .content("a")
+      .end({ status: "completed", finishReasons: ["stop"] })
+      .close();
+    await turn();
+    expect(facts).toMatchObject({
+      origin: { requestId: "req_1" },
+      generation: expect.stringMatching(/^gen_/),
+    });
+    const names = ["accepted", "admitted", "attempted", "attemptEnded", "firstContent", "ended"];
+    expect(seen.calls.map(({ name }) => name).filter((name) => names.includes(name))).toEqual([
+      ...["accepted", "admitted", "attempted", "attemptEnded", "attempted", "firstContent", "attemptEnded"],
+      "ended",
+    ]);
+    expect(seen.of("accepted")).toMatchObject([[facts, { endpoint: "/v1/chat/completions", stream: true }]]);
+    expect(seen.of("attempted")).toEqual([
+      [facts, "main"],
+      [facts, "spare"],
+    ]);
+    expect(seen.of("attemptEnded")).toEqual([
+      [facts, broken],
+      [facts, { status: "completed", finishReasons: ["stop"] }],
+    ]);
+    expect(seen.of("ended")).toMatchObject([[{ ...facts, upstream: "spare", attempts: 2 }]]);
+  });
+
   it("has one clock for all attempts, from the first one's start", async () => {
     const { main, spare, start } = twoUpstreams();
     await start();

@@ -115,6 +115,21 @@ describe("health", () => {
     expect(health.isWell).toBe(false);
   });
 
+  it("is told as it changes, and not of trials that fail", async () => {
+    const told: string[] = [];
+    const health = new Health(OPEN_MS, (state) => told.push(state));
+    await failures(health, FAILURES);
+    expect(told).toEqual(["failing"]);
+    wellAfter(health, OPEN_MS);
+    await failures(health, 1);
+    expect(told).toEqual(["failing"]);
+    wellAfter(health, OPEN_MS);
+    await attempt(health);
+    expect(told).toEqual(["failing", "well"]);
+    await failures(health, FAILURES);
+    expect(told).toEqual(["failing", "well", "failing"]);
+  });
+
   it("keeps the pause that the upstream asked for", async () => {
     const health = new Health();
     health.pause(7);
