@@ -8,6 +8,7 @@ import { type AttemptEnd, type Call, CONTENT, type Intake, MULTILINE } from "../
 import type { Dialect, Translator } from "./dialect.ts";
 import { faultOfPayload } from "./error-payload.ts";
 import { at, isRecord, type JsonRecord, listAt, nestsTooDeeply } from "./json.ts";
+import { Likeness } from "./likeness.ts";
 import { tokensOf } from "./usage.ts";
 
 const DONE = Buffer.from("[DONE]");
@@ -27,6 +28,7 @@ const CR = 13;
 class ChatTranslator implements Translator {
   readonly #choicesAsked: number;
   readonly #withholdUsage: boolean;
+  readonly #likeness = new Likeness();
   readonly #seen = new Set<unknown>();
   /** Finish reasons, by choice. */
   readonly #finished = new Map<unknown, string>();
@@ -45,6 +47,10 @@ class ChatTranslator implements Translator {
     isMultiline: boolean,
     intake: Intake,
   ): AttemptEnd | undefined {
+    if (!isMultiline && this.#likeness.matches(bytes, start, end)) {
+      intake.append(bytes, start, end, CONTENT);
+      return undefined;
+    }
     if (isDone(bytes, start, end)) return this.#endedWell();
     const payload = parse(bytes, start, end);
     if (payload === undefined) return this.#failed(notJson());
@@ -56,6 +62,8 @@ class ChatTranslator implements Translator {
     }
     const flags = (isRecord(payload) ? this.#read(payload, "delta") : 0) | (isMultiline ? MULTILINE : 0);
     intake.append(bytes, start, end, flags);
+    const content = flags === CONTENT ? contentAlone(payload) : undefined;
+    if (content !== undefined) this.#likeness.learn(bytes, start, end, content);
     return undefined;
   }
 
@@ -149,6 +157,16 @@ function parse(bytes: Buffer, start: number, end: number): unknown {
     // Not a hidden fault: the caller ends the generation as failed.
     return undefined;
   }
+}
+
+/** The text of an event that says nothing else of what is read here. */
+function contentAlone(payload: unknown): string | undefined {
+  const [choice, ...others] = listAt(payload, "choices");
+  if (others.length > 0 || isRecord(at(payload, "usage")) || at(payload, "x_groq") !== undefined)
+    return undefined;
+  const content = at(at(choice, "delta"), "content");
+  const isOver = typeof at(choice, "finish_reason") === "string";
+  return typeof content === "string" && content !== "" && !isOver ? content : undefined;
 }
 
 function hasContent(delta: unknown): boolean {

@@ -26,7 +26,7 @@ export interface GuardOptions {
 const TOLD_CONNECTIONS = 256;
 const EXPOSED_HEADERS = [
   ...["x-request-id", "x-generation-id", "x-sluice-upstream", "x-sluice-attempts", "x-upstream-request-id"],
-  ...["retry-after", "x-should-retry", "location", "openai-processing-ms"],
+  ...["retry-after", "x-should-retry", "x-sluice-error", "location", "openai-processing-ms"],
   ...["limit", "remaining", "reset"].flatMap((what) => [
     `x-ratelimit-${what}-requests`,
     `x-ratelimit-${what}-tokens`,

@@ -103,10 +103,9 @@ export const isUiChat = ({ routeOptions: { url } }: FastifyRequest): boolean =>
 /** The answer for a fault whose body is what people are shown: the message alone, with the status and headers of any other. */
 export function faultAsText(fault: Fault): FaultAnswer {
   const { status, headers } = faultAnswer(fault);
-  const { message, code } = fault.toObject();
   return {
     status,
-    headers: { ...headers, "content-type": "text/plain; charset=utf-8", "x-sluice-error": code },
-    body: Buffer.from(message),
+    headers: { ...headers, "content-type": "text/plain; charset=utf-8", "x-sluice-error": fault.code },
+    body: Buffer.from(fault.toObject().message),
   };
 }

@@ -1,0 +1,57 @@
+/** Where the gateway's processor time goes: a V8 profile of it at 200 streams, over SSE and over WebSocket. */
+import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { table } from "./report.ts";
+import { measure, type Rig } from "./rig.ts";
+import { steadily } from "./rounds.ts";
+import { sluiceSse, sluiceWs, startSluice } from "./subjects/sluice.ts";
+
+const STREAMS = 200;
+const PACE = 50;
+const SECONDS = 8;
+const MOST = 15;
+
+interface Profile {
+  readonly nodes: ReadonlyArray<{
+    readonly id: number;
+    readonly callFrame: { readonly functionName: string; readonly url: string; readonly lineNumber: number };
+  }>;
+  readonly samples: readonly number[];
+  readonly timeDeltas: readonly number[];
+}
+
+/** Writes a `.cpuprofile` for each wire into the folder and prints the functions with the most time of their own. */
+export async function profile(rig: Rig, out: string): Promise<void> {
+  mkdirSync(out, { recursive: true });
+  for (const subject of [sluiceSse, sluiceWs]) {
+    const folder = join(out, `profile-${subject.name}-${Date.now()}`);
+    mkdirSync(folder);
+    const running = await startSluice(rig, { nodeArgs: ["--cpu-prof", `--cpu-prof-dir=${folder}`] });
+    const step = steadily(subject, running, { streams: STREAMS, pace: PACE, seconds: SECONDS });
+    const { usPerChunk } = await measure(rig, running, step.plan, step.timing);
+    await running.stop();
+    const [file] = readdirSync(folder).filter((name) => name.endsWith(".cpuprofile"));
+    if (file === undefined) throw new Error(`the gateway wrote no profile into ${folder}`);
+    console.log(`${subject.title}: ${usPerChunk?.toFixed(1)} us/chunk while profiled; ${join(folder, file)}`);
+    console.log(`${table(["function", "where", "ms", "%"], top(join(folder, file)))}\n`);
+  }
+}
+
+/** By self time; what was idle is left out. */
+function top(file: string): (string | number)[][] {
+  const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(file, "utf8")) as Profile;
+  const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
+  const times = new Map<string, number>();
+  samples.forEach((id, index) => {
+    const frame = frames.get(id);
+    if (frame === undefined || frame.functionName === "(idle)") return;
+    const where = `${frame.url.replace(/^.*\/(?=(src|node_modules)\/)/, "")}:${frame.lineNumber + 1}`;
+    const key = `${frame.functionName || "(anonymous)"}\t${frame.url === "" ? "" : where}`;
+    times.set(key, (times.get(key) ?? 0) + (timeDeltas[index] ?? 0) / 1000);
+  });
+  const all = [...times.values()].reduce((sum, ms) => sum + ms, 0);
+  return [...times]
+    .sort(([, a], [, b]) => b - a)
+    .slice(0, MOST)
+    .map(([key, ms]) => [...key.split("\t"), ms, (ms / all) * 100]);
+}
