@@ -1,7 +1,7 @@
-import type { Readable } from "node:stream";
 import { asFault, Fault } from "../core/errors.ts";
 import type { AttemptEnd, Call, Intake } from "../core/ports.ts";
 import type { Translator } from "../dialect/dialect.ts";
+import type { Body } from "./body.ts";
 import { EventTooLarge, Splitter } from "./splitter.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -19,7 +19,7 @@ const LINGER_MS = 1000;
  * and no event costs a promise or a timer.
  */
 export class Pump {
-  readonly #body: Readable;
+  readonly #body: Body;
   readonly #translator: Translator;
   readonly #intake: Intake;
   readonly #splitter: Splitter;
@@ -35,7 +35,7 @@ export class Pump {
   #linger: NodeJS.Timeout | undefined;
 
   /** @param body the answer's stream; @param call for its first-content deadline */
-  constructor(body: Readable, translator: Translator, intake: Intake, call: Call, limits: PumpLimits) {
+  constructor(body: Body, translator: Translator, intake: Intake, call: Call, limits: PumpLimits) {
     this.#body = body;
     this.#translator = translator;
     this.#intake = intake;
@@ -60,6 +60,7 @@ export class Pump {
         clearTimeout(this.#linger);
         resolve();
       });
+      body.resume();
     });
   }
 

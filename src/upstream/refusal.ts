@@ -1,7 +1,7 @@
-import type { Readable } from "node:stream";
 import { type ErrorObject, Fault } from "../core/errors.ts";
 import { completed, faultOfPayload } from "../dialect/error-payload.ts";
 import { isRecord } from "../dialect/json.ts";
+import type { Body } from "./body.ts";
 
 /** An error answer is read up to here; a longer one is cut and wrapped. */
 const MAX_BYTES = 1_048_576;
@@ -15,7 +15,7 @@ const MAX_QUOTED = 2000;
 export async function refusalOf(
   status: number,
   headers: Readonly<Record<string, string>>,
-  body: Readable,
+  body: Body,
 ): Promise<Fault> {
   const bytes = await readAll(body, MAX_BYTES);
   if (status === 401 || status === 403) {
@@ -44,20 +44,19 @@ function retryAfter(headers: Readonly<Record<string, string>>): { retryAfterS?: 
   return seconds > 0 ? { retryAfterS: Math.min(seconds, MAX_RETRY_AFTER_S) } : {};
 }
 
-/** The whole body, up to `maxBytes`; what was received where it breaks off. */
-export async function readAll(body: Readable, maxBytes: number): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  try {
-    for await (const chunk of body) {
-      chunks.push(chunk as Buffer);
-      length += (chunk as Buffer).length;
-      if (length > maxBytes) break;
-    }
-  } catch {
-    // The status tells the failure already; the body only explains it.
-  }
-  return Buffer.concat(chunks).subarray(0, maxBytes);
+/** The whole body, up to `maxBytes`; what was received where it breaks off, since the status tells the failure already. */
+export function readAll(body: Body, maxBytes: number): Promise<Buffer> {
+  return new Promise((resolve) => {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    body.on("data", (chunk) => {
+      chunks.push(chunk);
+      length += chunk.length;
+      if (length > maxBytes) body.destroy();
+    });
+    body.on("close", () => resolve(Buffer.concat(chunks).subarray(0, maxBytes)));
+    body.resume();
+  });
 }
 
 const messageOf = (value: unknown): string | undefined =>

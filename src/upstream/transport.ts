@@ -1,21 +1,22 @@
 /**
- * The transport under the SDK: its `fetch`, over `undici.request`, whose body is a Node stream. No web stream, no decoding:
- * the caller reads the body as it comes.
+ * The transport under the SDK: its `fetch`, over undici's dispatcher. No web stream and no Node stream, no decoding: the caller
+ * takes the body as it comes.
  */
-import { pipeline, type Readable } from "node:stream";
+import type { Transform } from "node:stream";
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib";
-import { Agent, type Dispatcher, request } from "undici";
+import { Agent, type Dispatcher } from "undici";
+import { type Body, ResponseBody } from "./body.ts";
 
-/** As much of a `Response` as the SDK reads; `body` is a Node stream. */
+/** As much of a `Response` as the SDK reads. */
 export class Answer {
   /** Always true: the SDK then hands refusals to us whole, instead of an error without the body's bytes. */
   readonly ok = true;
   readonly status: number;
   readonly headers: Headers;
   readonly url: string;
-  readonly body: Readable;
+  readonly body: Body;
 
-  constructor(status: number, headers: Headers, url: string, body: Readable) {
+  constructor(status: number, headers: Headers, url: string, body: Body) {
     this.status = status;
     this.headers = headers;
     this.url = url;
@@ -31,22 +32,89 @@ export function newDispatcher(allowH2: boolean): Dispatcher {
   return new Agent({ headersTimeout: 0, bodyTimeout: 0, allowH2 });
 }
 
-/** A `fetch` for the SDK. Rejects with undici's error where no answer came. */
+/** A `fetch` for the SDK. Rejects with undici's error, or with the signal's reason, where no answer came. */
 export function fetchOver(dispatcher: Dispatcher): typeof fetch {
-  const fetchAnswer = async (url: string | URL | Request, init: RequestInit = {}): Promise<Answer> => {
-    const answer = await request(String(url), {
-      dispatcher,
-      method: (init.method ?? "GET") as Dispatcher.HttpMethod,
-      headers: outgoing(init.headers),
-      body: (init.body ?? null) as Buffer | string | null,
-      ...(init.signal ? { signal: init.signal } : {}),
+  const fetchAnswer = (url: string | URL | Request, init: RequestInit = {}): Promise<Answer> =>
+    new Promise((resolve, reject) => {
+      const { origin, pathname, search } = new URL(String(url));
+      const options: Dispatcher.DispatchOptions = {
+        origin,
+        path: pathname + search,
+        method: (init.method ?? "GET") as Dispatcher.HttpMethod,
+        headers: outgoing(init.headers),
+        body: (init.body ?? null) as Buffer | string | null,
+      };
+      dispatcher.dispatch(options, new Exchange(String(url), init.signal ?? undefined, resolve, reject));
     });
-    const headers = incoming(answer.headers);
-    const body = decoded(answer.body, headers.get("content-encoding"));
-    return new Answer(answer.statusCode, headers, String(url), body);
-  };
   // The SDK reads of a Response only what Answer has.
   return fetchAnswer as unknown as typeof fetch;
+}
+
+/** One request and its answer. */
+class Exchange implements Dispatcher.DispatchHandler {
+  readonly #url: string;
+  readonly #signal: AbortSignal | undefined;
+  readonly #resolve: (answer: Answer) => void;
+  readonly #reject: (thrown: unknown) => void;
+  readonly #abort = (): void => this.#giveUp();
+  #controller: Dispatcher.DispatchController | undefined;
+  #body: ResponseBody | undefined;
+
+  constructor(
+    url: string,
+    signal: AbortSignal | undefined,
+    resolve: (answer: Answer) => void,
+    reject: (thrown: unknown) => void,
+  ) {
+    this.#url = url;
+    this.#signal = signal;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    signal?.addEventListener("abort", this.#abort, { once: true });
+  }
+
+  onRequestStart(controller: Dispatcher.DispatchController): void {
+    this.#controller = controller;
+    if (this.#signal?.aborted) this.#giveUp();
+  }
+
+  onResponseStart(
+    controller: Dispatcher.DispatchController,
+    status: number,
+    raw: Record<string, string | string[] | undefined>,
+  ): void {
+    if (status < 200) return;
+    const headers = incoming(raw);
+    this.#body = new ResponseBody(controller);
+    const body = decoded(this.#body, headers.get("content-encoding"));
+    this.#resolve(new Answer(status, headers, this.#url, body));
+  }
+
+  onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    this.#body?.take(chunk);
+  }
+
+  onResponseEnd(): void {
+    this.#release();
+    this.#body?.finish("whole");
+  }
+
+  onResponseError(_controller: Dispatcher.DispatchController, error: Error): void {
+    this.#release();
+    this.#reject(error);
+    this.#body?.finish("broken");
+  }
+
+  /** Before it was sent there is nothing to abort yet: it is given up when its turn comes. */
+  #giveUp(): void {
+    const { reason } = this.#signal as AbortSignal;
+    this.#reject(reason);
+    this.#controller?.abort(reason);
+  }
+
+  #release(): void {
+    this.#signal?.removeEventListener("abort", this.#abort);
+  }
 }
 
 function outgoing(headers: RequestInit["headers"]): Record<string, string> {
@@ -62,7 +130,7 @@ function incoming(raw: Record<string, string | string[] | undefined>): Headers {
   return headers;
 }
 
-const DECODERS: Record<string, () => NodeJS.ReadWriteStream & Readable> = {
+const DECODERS: Record<string, () => Transform> = {
   gzip: createGunzip,
   "x-gzip": createGunzip,
   deflate: createInflate,
@@ -71,11 +139,12 @@ const DECODERS: Record<string, () => NodeJS.ReadWriteStream & Readable> = {
 };
 
 /** The body without its content encoding: identity was asked for, but some servers compress all the same. */
-function decoded(body: Readable, encoding: string | null): Readable {
+function decoded(body: ResponseBody, encoding: string | null): Body {
   const decoder = DECODERS[(encoding ?? "").trim().toLowerCase()];
   if (decoder === undefined) return body;
   const plain = decoder();
-  // An error of either end destroys both, and reaches whoever reads `plain`.
-  pipeline(body, plain, () => {});
+  // Broken bytes close it, as a broken connection does; who reads it sees that no end came.
+  plain.on("error", () => {});
+  body.pipeInto(plain);
   return plain;
 }

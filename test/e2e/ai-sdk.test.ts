@@ -69,7 +69,8 @@ async function partsOf(model: LanguageModel, options?: Options): Promise<TextStr
 function told(parts: readonly TextStreamPart<ToolSet>[]): unknown[] {
   return parts.map((part) => {
     if (part.type === "start-step") return { type: part.type, warnings: part.warnings };
-    if (part.type === "finish-step") return { ...part, response: { modelId: part.response.modelId } };
+    if (part.type === "finish-step")
+      return { ...part, response: { modelId: part.response.modelId }, performance: undefined };
     return part.type === "error" ? { type: part.type, error: failure(part.error) } : part;
   });
 }

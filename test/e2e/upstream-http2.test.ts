@@ -130,8 +130,8 @@ describe.skipIf(!hasOpenssl)("an upstream that speaks HTTP/2 over TLS (skipped w
       else expect(codeIn(text)).toBe("upstream_disconnected");
     }
     expect(codeIn(texts[0] as string)).toBe("upstream_disconnected");
-    // Nothing that had begun was sent a second time.
-    expect(house.upstream.seen.h2 - before).toBe(21);
+    // Nothing that had begun was sent a second time; some may have found the connection gone already.
+    expect(house.upstream.seen.h2 - before).toBeLessThanOrEqual(21);
     expect(await house.ask(good)).toContain(whole(good));
   });
 

@@ -179,7 +179,8 @@ export const aiSdk: CorpusClient = {
 /** A part without what the SDK makes anew for each answer: times, headers, and ids where the upstream gave none. */
 function timeless(part: TextStreamPart<ToolSet>, ids: Map<string, string>): unknown {
   if (part.type === "start-step") return { type: part.type, warnings: part.warnings };
-  if (part.type === "finish-step") return { ...part, response: { modelId: part.response.modelId } };
+  if (part.type === "finish-step")
+    return { ...part, response: { modelId: part.response.modelId }, performance: undefined };
   if (part.type === "error") return { type: part.type, error: aiError(part.error) };
   // The upstream's own are in the raw parts.
   const id =
@@ -196,7 +197,9 @@ function aiError(thrown: unknown): ReadError {
     const kind = `${error.name}${error.isRetryable ? ", retryable" : ""}`;
     return { kind, status: error.statusCode, said: (error.data as Json | undefined)?.["error"] };
   }
-  // What came in the stream is no class, but the object that was sent.
+  // What came in the stream has the object that was sent.
+  if (error instanceof Error && error.name === "AI_StreamProviderError")
+    return { kind: "error part", status: undefined, said: (error as { data?: unknown }).data };
   return error instanceof Error
     ? { kind: error.name, status: undefined, said: undefined }
     : { kind: "error part", status: undefined, said: error };
