@@ -132,3 +132,13 @@ export class Fault extends Error {
 export function asFault(thrown: unknown): Fault {
   return thrown instanceof Fault ? thrown : new Fault("internal_error", { cause: thrown });
 }
+
+/** Where an unexpected error was thrown, for a log line. Its message is left out: a parser's quotes what it could not parse. */
+export function thrownAt(thrown: unknown): { readonly thrown?: string; readonly at?: readonly string[] } {
+  if (!(thrown instanceof Error)) return {};
+  const lines = thrown.stack?.split("\n") ?? [];
+  return {
+    thrown: thrown.name,
+    at: lines.map((line) => line.trim()).filter((line) => line.startsWith("at ")),
+  };
+}

@@ -1,5 +1,5 @@
 /** One log line for each creating request (ARCHITECTURE.md, "Log lines"), and one for each change of an upstream's health. */
-import type { Fault } from "../core/errors.ts";
+import { type Fault, thrownAt } from "../core/errors.ts";
 import type { EndFacts, Refusal, RequestFacts } from "../core/ports.ts";
 import { shownName } from "./names.ts";
 import type { Watcher } from "./observers.ts";
@@ -27,7 +27,7 @@ export class RequestLog implements Watcher {
       ...asked(facts),
       outcome,
       ...reason(fault),
-      ...(fault?.code === "internal_error" ? cause(fault) : {}),
+      ...(fault?.code === "internal_error" ? thrownAt(fault.cause) : {}),
       upstream,
       attempts,
       queue_ms: timing.queue_ms,
@@ -62,12 +62,4 @@ const reason = (fault: Fault | undefined): object =>
 function levelOf(fault: Fault | undefined): Level {
   if (fault === undefined || (fault.said?.status ?? fault.row.status) < 500) return "info";
   return fault.code === "internal_error" ? "error" : "warn";
-}
-
-/** Where an unexpected error was thrown. Its message is left out: a parser's quotes what it could not parse. */
-function cause({ cause }: Fault): object {
-  if (!(cause instanceof Error)) return {};
-  const lines = cause.stack?.split("\n") ?? [];
-  const at = lines.map((line) => line.trim()).filter((line) => line.startsWith("at "));
-  return { thrown: cause.name, at };
 }

@@ -4,7 +4,7 @@ import type { IncomingMessage, ServerResponse } from "node:http";
 import websocket from "@fastify/websocket";
 import fastify, { type FastifyBaseLogger, type FastifyInstance, LogController } from "fastify";
 import type { WebSocket } from "ws";
-import { type ErrorCode, Fault } from "../core/errors.ts";
+import { type ErrorCode, Fault, thrownAt } from "../core/errors.ts";
 import { WEBSOCKET_ROUTE } from "../security/identity.ts";
 import type { Tickets } from "../security/tickets.ts";
 import { CLOSE } from "../transport/websocket.ts";
@@ -100,7 +100,7 @@ function parseBodies(app: FastifyInstance): void {
 function reportFaults(app: FastifyInstance, house: House): void {
   app.setErrorHandler((thrown, request, reply) => {
     const fault = faultOf(thrown);
-    if (fault.code === "internal_error") request.log.error({ err: fault.cause ?? fault }, "internal error");
+    if (fault.code === "internal_error") request.log.error(thrownAt(fault.cause ?? fault), "internal error");
     const { creates } = request.routeOptions.config;
     if (creates !== undefined && !isResume(request)) {
       const origin = originOf(house, request);
