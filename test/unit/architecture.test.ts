@@ -72,7 +72,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   store: { ours: ["core"], packages: [] },
   metrics: { ours: ["core/ports"], packages: ["prom-client in board"] },
   // Log lines and traces: neither a logger nor an SDK is known here.
-  observe: { ours: ["type:core/errors", "type:core/ports"], packages: ["@opentelemetry/api in traces"] },
+  observe: { ours: ["core/errors", "type:core/ports"], packages: ["@opentelemetry/api in traces"] },
   emulator: { ours: [], packages: [] },
   // It measures any server from outside, and knows nothing of this one but its protocol.
   benchmark: { ours: [], packages: ["undici in http", "ws in wire-websocket"] },
