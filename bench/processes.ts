@@ -52,6 +52,8 @@ export function start({ command, args, place, env, talks }: Start): Pinned {
   const child = spawn(first, rest, {
     env: { PATH: process.env["PATH"] ?? "", HOME: process.env["HOME"] ?? "", ...env },
     stdio: ["ignore", "pipe", "pipe", ...(talks === true ? (["ipc"] as const) : [])],
+    // Ctrl-C is for the bench alone, which then ends these.
+    detached: true,
   });
   let output = "";
   const keep = (chunk: Buffer): void => {
