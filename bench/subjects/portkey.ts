@@ -11,7 +11,7 @@ const VERSION = "1.15.2";
 const CACHE = fileURLToPath(new URL("../.cache/", import.meta.url));
 const FOLDER = `${CACHE}node_modules/${NAME}/`;
 /**
- * The least that its own range allows: with later ones (1.14 to 1.19 were tried) it answers every stream with 500, since it
+ * The least that its own range allows: with later ones (1.14.4, 1.19.9 and 1.19.19 were tried) it answers every stream with 500, since it
  * changes the headers of an answer whose headers they keep immutable.
  */
 const OVERRIDES = { "@hono/node-server": "1.3.3" };
