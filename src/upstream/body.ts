@@ -10,6 +10,7 @@ type Controller = Dispatcher.DispatchController;
 
 /** As much of a stream of bytes as is read of an answer. Emits `data`, then `end` where it came whole, and `close` in every case. */
 export interface Body {
+  /** The chunk is valid only during the call. */
   on(event: "data", take: (chunk: Buffer) => void): this;
   on(event: "end" | "close" | "error", take: () => void): this;
   once(event: "end" | "close", take: () => void): this;
@@ -33,7 +34,7 @@ export class ResponseBody extends EventEmitter implements Body {
 
   take(chunk: Buffer): void {
     if (this.#held === undefined) this.emit("data", chunk);
-    else this.#held.push(chunk);
+    else this.#held.push(Buffer.from(chunk));
   }
 
   /** There is no more: it came whole, or broke off. */
@@ -61,7 +62,7 @@ export class ResponseBody extends EventEmitter implements Body {
   /** Writes all of it to `out`, no faster than that takes it; they close each other. */
   pipeInto(out: Writable): void {
     this.on("data", (chunk: Buffer) => {
-      if (out.write(chunk)) return;
+      if (out.write(Buffer.from(chunk))) return;
       this.#controller.pause();
       out.once("drain", () => this.#controller.resume());
     });

@@ -2,6 +2,7 @@ import { asFault, Fault } from "../core/errors.ts";
 import type { AttemptEnd, Call, Intake } from "../core/ports.ts";
 import type { Translator } from "../dialect/dialect.ts";
 import type { Body } from "./body.ts";
+import { afterRead } from "./connector.ts";
 import { EventTooLarge, Splitter } from "./splitter.ts";
 import { Watchdog } from "./watchdog.ts";
 
@@ -73,7 +74,7 @@ export class Pump {
     }
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
-    process.nextTick(this.#flush);
+    afterRead(this.#flush);
   }
 
   #payload(bytes: Buffer, start: number, end: number, isMultiline: boolean): void {

@@ -50,7 +50,7 @@ export function readAll(body: Body, maxBytes: number): Promise<Buffer> {
     const chunks: Buffer[] = [];
     let length = 0;
     body.on("data", (chunk) => {
-      chunks.push(chunk);
+      chunks.push(Buffer.from(chunk));
       length += chunk.length;
       if (length > maxBytes) body.destroy();
     });

@@ -6,6 +6,7 @@ import type { Transform } from "node:stream";
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib";
 import { Agent, type Dispatcher } from "undici";
 import { type Body, ResponseBody } from "./body.ts";
+import { newConnector } from "./connector.ts";
 
 /** As much of a `Response` as the SDK reads. */
 export class Answer {
@@ -29,7 +30,7 @@ export class Answer {
  * @param allowH2 HTTP/2 where an upstream chooses it over TLS (RFC 9113, section 3.2)
  */
 export function newDispatcher(allowH2: boolean): Dispatcher {
-  return new Agent({ headersTimeout: 0, bodyTimeout: 0, allowH2 });
+  return new Agent({ headersTimeout: 0, bodyTimeout: 0, allowH2, connect: newConnector(allowH2) });
 }
 
 /** A `fetch` for the SDK. Rejects with undici's error, or with the signal's reason, where no answer came. */
