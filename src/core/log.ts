@@ -2,6 +2,7 @@ import { Fault } from "./errors.ts";
 import type { Ending } from "./ports.ts";
 
 const FIRST_SLAB_BYTES = 4096;
+/** A slab is as large as all before it together, up to this: at most half of a log's memory stands empty. */
 const SLAB_BYTES = 65_536;
 /** Columns of one row of the index: slab, start, end, flags. */
 const COLUMNS = 4;
@@ -29,6 +30,8 @@ export class Log {
   #head = 0;
   #bytes = 0;
   #ending: Ending | undefined;
+  /** The first that waits, in most logs the only one; a set costs more than all else that is done to wake it. */
+  #first: (() => void) | undefined;
   #waiting = new Set<() => void>();
   /** The set to collect the next that wait, while the others are woken: an entry costs no new one. */
   #spare: Set<() => void> | undefined = new Set();
@@ -65,7 +68,7 @@ export class Log {
 
   /** How many readers wait for the next entry. */
   get waiting(): number {
-    return this.#waiting.size;
+    return this.#waiting.size + (this.#first === undefined ? 0 : 1);
   }
 
   /**
@@ -151,11 +154,14 @@ export class Log {
 
   /** Calls `ready` once, at the next publish or ending. Every `wait` is ended by that call or by `unwait`. */
   wait(ready: () => void): void {
-    this.#waiting.add(ready);
+    if (ready === this.#first || this.#waiting.has(ready)) return;
+    if (this.#first === undefined) this.#first = ready;
+    else this.#waiting.add(ready);
   }
 
   unwait(ready: () => void): void {
-    this.#waiting.delete(ready);
+    if (this.#first === ready) this.#first = undefined;
+    else this.#waiting.delete(ready);
   }
 
   /**
@@ -193,20 +199,29 @@ export class Log {
   }
 
   #wake(): void {
-    if (this.#waiting.size === 0) return;
-    const woken = this.#waiting;
+    const first = this.#first;
+    this.#first = undefined;
+    const others = this.#waiting.size > 0 ? this.#takeWaiting() : undefined;
+    first?.();
+    if (others === undefined) return;
+    for (const ready of others) ready();
+    others.clear();
+    this.#spare = others;
+  }
+
+  /** Who waits from here on waits for the next entry. */
+  #takeWaiting(): Set<() => void> {
+    const taken = this.#waiting;
     // Who is woken may end the log, which wakes again: there is no spare then.
     this.#waiting = this.#spare ?? new Set();
     this.#spare = undefined;
-    for (const ready of woken) ready();
-    woken.clear();
-    this.#spare = woken;
+    return taken;
   }
 
   #room(length: number): Buffer {
     const current = this.#slabs.at(-1);
     if (current !== undefined && current.length - this.#fill >= length) return current;
-    const size = current === undefined ? FIRST_SLAB_BYTES : Math.min(current.length * 4, SLAB_BYTES);
+    const size = Math.min(Math.max(this.#bytes, FIRST_SLAB_BYTES), SLAB_BYTES);
     // Never from Node's shared pool: a slab lives as long as its log and would pin a pool page of others.
     const slab = Buffer.allocUnsafeSlow(Math.max(size, length));
     this.#slabs.push(slab);
