@@ -1,4 +1,4 @@
-/** The settings as pages: for `--help` and for the README. */
+/** The settings as pages: for `--help` and for docs/SETTINGS.md. */
 import { flagOf, GROUPS, ROWS, type Setting, shownDefault } from "./settings.ts";
 
 const WIDTH = 100;
@@ -61,7 +61,7 @@ export function helpText(): string {
   return [INTRODUCTION, ...groups, CLOSING].join("\n");
 }
 
-/** The Markdown table of the README. */
+/** The Markdown table of docs/SETTINGS.md. */
 export function settingsTable(): string {
   const rows = ROWS.map(([, setting]) => [
     code(setting.env),

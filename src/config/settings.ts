@@ -1,5 +1,5 @@
 /**
- * The one table of settings. Variables, flags, members of the config file, `--help` and the README's table follow from it;
+ * The one table of settings. Variables, flags, members of the config file, `--help` and the table of docs/SETTINGS.md follow from it;
  * to add a setting, add its row here and its member to `Config`.
  */
 import { readHost, readOrigins, readPublicUrl } from "./addresses.ts";
@@ -10,7 +10,7 @@ import { KNOWN_UPSTREAMS, readUpstream } from "./upstreams.ts";
 
 interface Row {
   readonly env: string;
-  /** For `--help` and the README; code stands in backticks. */
+  /** For `--help` and docs/SETTINGS.md; code stands in backticks. */
   readonly meaning: string;
 }
 

@@ -1,14 +1,13 @@
-/** The document's page, with the real `useChat`, in a real Chromium before a real gateway. */
+/** The page of docs/USECHAT.md, with the real `useChat`, in a real Chromium before a real gateway. */
 import type { Browser, BrowserContext, Page } from "playwright-core";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from "vitest";
 import type { Script } from "../../src/emulator/index.ts";
 import { CHROMIUM, launch, MISSING } from "../support/chromium.ts";
+import { builtAsDocumented, exampleText } from "../support/examples.ts";
 import { startGateway, type TestGateway, until } from "../support/gateway.ts";
-import { bundled, codeOf } from "../support/react-page.ts";
 
 const WORDS = Array.from({ length: 60 }, (_, index) => `wort${index}é`).join(" ");
-const HTML =
-  '<!doctype html><title>chat</title><div id="root"></div><script type="module" src="/chat.js"></script>';
+const HTML = exampleText("react-chat/index.html");
 const PATIENCE = { timeout: 20_000 };
 
 describe.skipIf(CHROMIUM === undefined)(`useChat in Chromium${MISSING}`, () => {
@@ -20,7 +19,7 @@ describe.skipIf(CHROMIUM === undefined)(`useChat in Chromium${MISSING}`, () => {
   let complaints: string[];
 
   beforeAll(async () => {
-    script = await bundled(codeOf("docs/USECHAT.md", "jsx"), "Chat");
+    script = await builtAsDocumented();
     gateway = await startGateway();
     browser = await launch();
   });
@@ -35,7 +34,7 @@ describe.skipIf(CHROMIUM === undefined)(`useChat in Chromium${MISSING}`, () => {
     page = await context.newPage();
     page.on("pageerror", (error) => complaints.push(String(error)));
     await page.route("**/example", (route) => route.fulfill({ body: HTML, contentType: "text/html" }));
-    await page.route("**/chat.js", (route) =>
+    await page.route("**/page.js", (route) =>
       route.fulfill({ body: script, contentType: "text/javascript; charset=utf-8" }),
     );
     await page.goto(`${gateway.url}/example`);

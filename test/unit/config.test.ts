@@ -125,7 +125,7 @@ describe("defaults", () => {
     expect(configOf({ env })).toEqual(DEFAULTS);
   });
 
-  it("stand in the README's table and in the help, with every setting", () => {
+  it("stand in the settings' table and in the help, with every setting", () => {
     for (const env of [...ROWS.map((row) => row[0]), ...SECRET_ROWS, ...OTHER_ROWS]) {
       expect(settingsTable()).toContain(`| \`${env}\` |`);
       expect(helpText()).toMatch(new RegExp(`\\b${env}[ ,]`));

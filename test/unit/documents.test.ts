@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, describe, expect, it, test } from "vitest";
 import { settingsTable } from "../../src/config.ts";
@@ -8,12 +8,20 @@ import { closeAll, make } from "../support/metrics.ts";
 
 const ROOT = new URL("../../", import.meta.url);
 const DOCUMENTS = ["README.md", "PROTOCOL.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"];
+const PAGES = [
+  ...DOCUMENTS,
+  "SECURITY.md",
+  "bench/README.md",
+  ...readdirSync(new URL("docs/", ROOT))
+    .filter((name) => name.endsWith(".md"))
+    .map((name) => `docs/${name}`),
+];
 const read = (name: string): string => readFileSync(new URL(name, ROOT), "utf8");
 
 /** The text of a document without its code, where a bracket is no link. */
 const prose = (name: string): string => read(name).replace(/^```[\s\S]*?^```$/gm, "");
 
-/** A heading's anchor, as GitHub makes it. */
+/** A heading's anchor, as GitHub makes it where no other heading is the same. */
 const anchorOf = (heading: string): string =>
   heading
     .toLowerCase()
@@ -23,23 +31,43 @@ const anchorOf = (heading: string): string =>
 const anchorsOf = (name: string): string[] =>
   [...prose(name).matchAll(/^#+ (.+)$/gm)].map(([, heading]) => anchorOf(heading as string));
 
-test("the README's settings are those of the code", () => {
-  const [, table] = /<!-- settings -->\n([\s\S]*)<!-- \/settings -->/.exec(read("README.md")) ?? [];
+/** What a relative link of a document lacks: its file, or its anchor there; undefined where nothing is missing. */
+function lackOf(name: string, link: string): string | undefined {
+  const [path, anchor] = link.split("#");
+  const file = path === "" ? name : decodeURI(new URL(path as string, `file:///${name}`).pathname.slice(1));
+  if (!existsSync(new URL(file, ROOT))) return file;
+  if (anchor === undefined || !file.endsWith(".md")) return undefined;
+  return anchorsOf(file).includes(anchor) ? undefined : `${file}#${anchor}`;
+}
+
+test("the settings of docs/SETTINGS.md are those of the code", () => {
+  const [, table] = /<!-- settings -->\n([\s\S]*)<!-- \/settings -->/.exec(read("docs/SETTINGS.md")) ?? [];
   expect(table).toBe(settingsTable());
 });
 
-describe.each(DOCUMENTS)("%s", (name) => {
+describe("the README", () => {
+  it("starts the package of this version", () => {
+    const { name, version } = JSON.parse(read("package.json")) as { name: string; version: string };
+    expect(read("README.md")).toContain(`npx --package=./${name}-${version}.tgz ${name}\n`);
+  });
+
+  it("tells the score of docs/SCORECARD.md", () => {
+    const score = /^\*\*(\d+ of \d+) honest\.\*\*$/m.exec(read("docs/SCORECARD.md"))?.[1];
+    expect(read("README.md")).toContain(`[${score}](docs/SCORECARD.md)`);
+  });
+});
+
+describe.each(PAGES)("%s", (name) => {
   it("links only to what is there", () => {
     const links = [...prose(name).matchAll(/\]\(([^)\s]+)\)/g)].map(([, link]) => link as string);
-    const broken = links
-      .filter((link) => !/^https?:/.test(link))
-      .filter((link) => {
-        const [file, anchor] = link.split("#");
-        const target = file || name;
-        if (!existsSync(new URL(target, ROOT))) return true;
-        return anchor !== undefined && !anchorsOf(target).includes(anchor);
-      });
-    expect(broken).toEqual([]);
+    const lacking = links.filter((link) => !/^https?:/.test(link)).map((link) => lackOf(name, link));
+    expect(lacking.filter((lack) => lack !== undefined)).toEqual([]);
+  });
+
+  it("has each footnote that it refers to, and refers to each that it has", () => {
+    const defined = [...prose(name).matchAll(/^\[\^([\w-]+)\]:/gm)].map(([, mark]) => mark);
+    const used = [...prose(name).matchAll(/\[\^([\w-]+)\](?!:)/g)].map(([, mark]) => mark);
+    expect([...new Set(used)].sort()).toEqual(defined.sort());
   });
 
   it("names only files that are there", () => {
