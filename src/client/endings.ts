@@ -1,29 +1,24 @@
-/** How a run ends by the client's own judgement, and how long it waits where it does not. */
-import { Loss, SluiceError } from "./errors.ts";
+/** How a run ends: as the wire tells it, or by the client's own judgement. */
+import { type ErrorObject, SluiceError } from "./errors.ts";
 import type { Ending } from "./types.ts";
 
-export const CANCELLED: Ending = {
+/** An ending as the wire tells it. */
+export type ToldEnding = Omit<Ending, "error"> & { readonly error?: ErrorObject };
+
+export const endingOf = ({ status, usage, error, timing }: ToldEnding): Ending => ({
+  status,
+  ...(usage && { usage }),
+  ...(error && { error: new SluiceError(error) }),
+  ...(timing && { timing }),
+});
+
+export const CANCELLED = endingOf({
   status: "cancelled",
-  error: new SluiceError({ code: "cancelled", message: "It was cancelled here." }),
-};
+  error: { code: "cancelled", message: "It was cancelled here." },
+});
 
-/** A refusal that names no time is given a second; a loss is left to the backoff. */
-export const pauseOf = (error: Error): number | undefined => {
-  if (error instanceof SluiceError) return error.retryAfterMs ?? 1000;
-  return error instanceof Loss ? error.retryAfterMs : undefined;
-};
-
-export const lost = (cause: SluiceError): SluiceError =>
-  new SluiceError(
-    {
-      code: "generation_lost",
-      message: "The gateway no longer knows the generation: the rest of it is lost.",
-    },
-    { cause },
-  );
-
-export const unreachable = (cause: Error): SluiceError =>
-  new SluiceError(
-    { code: "connection_lost", message: "The gateway could not be reached again; the generation may go on." },
-    { cause },
-  );
+/** @param code one of the client's own */
+export const failed = (code: string, message: string, cause: Error): Ending => ({
+  status: "failed",
+  error: new SluiceError({ code, message }, { cause }),
+});

@@ -8,54 +8,38 @@ export interface ErrorObject {
   readonly param?: string | null;
 }
 
+interface ErrorDetails {
+  readonly status?: number | undefined;
+  readonly retryAfterMs?: number | undefined;
+  readonly cause?: unknown;
+}
+
+/** The rows of the table that say `yes` or `after`. */
+const PASSING =
+  /^(queue_(full|timeout)|rate_limited|too_many_(connections|subscriptions)|upstream_(error|unreachable|disconnected)|draining|overloaded|slow_reader)$/;
+
 /**
  * What the gateway said, or what became of the connection. The client's own codes: `generation_lost` (the gateway knows the
  * generation no more), `connection_lost` (it could not be reached again), `unexpected_answer` (what answered is no gateway).
  */
 export class SluiceError extends Error {
-  override readonly name = "SluiceError";
-  readonly code: string;
-  readonly type: string;
-  readonly param: string | null;
+  declare readonly code: string;
+  declare readonly type: string;
+  declare readonly param: string | null;
   /** HTTP status, where there was one. */
-  readonly status: number | undefined;
+  declare readonly status: number | undefined;
   /** Whether it may be tried again, as the protocol's table says, and not before so many milliseconds. */
-  readonly isPassing: boolean;
-  readonly retryAfterMs: number | undefined;
+  declare readonly isPassing: boolean;
+  declare readonly retryAfterMs: number | undefined;
+  override readonly name = "SluiceError";
 
-  constructor(said: ErrorObject, more: { status?: number; retryAfterMs?: number; cause?: unknown } = {}) {
-    super(said.message ?? said.code, { cause: more.cause });
-    this.code = said.code;
-    this.type = said.type ?? "client_error";
-    this.param = said.param ?? null;
-    this.status = more.status;
-    this.isPassing = PASSING.includes(said.code);
-    this.retryAfterMs = more.retryAfterMs;
+  constructor(said: ErrorObject, { status, retryAfterMs, cause }: ErrorDetails = {}) {
+    const { code, message = code, type = "client_error", param = null } = said;
+    super(message, { cause });
+    Object.assign(this, { code, type, param, status, isPassing: PASSING.test(code), retryAfterMs });
   }
 }
 
-/** The rows of the table that say `yes` or `after`. */
-const PASSING: readonly string[] = [
-  "queue_full",
-  "rate_limited",
-  "too_many_connections",
-  "too_many_subscriptions",
-  "upstream_error",
-  "upstream_unreachable",
-  "upstream_disconnected",
-  "queue_timeout",
-  "draining",
-  "overloaded",
-  "slow_reader",
-];
-
-/** A connection that broke, or said what no gateway says: made again from the last seq. */
-export class Loss extends Error {
-  /** The gateway asked for a pause of so many milliseconds. */
-  readonly retryAfterMs: number | undefined;
-
-  constructor(message: string, retryAfterMs?: number) {
-    super(message);
-    this.retryAfterMs = retryAfterMs;
-  }
-}
+/** A connection that broke, or said what no gateway says: made again from the last seq, after a pause if one was asked for. */
+export const loss = (message: string, retryAfterMs?: number): Error & { retryAfterMs: number | undefined } =>
+  Object.assign(new Error(message), { retryAfterMs });

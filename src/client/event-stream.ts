@@ -8,45 +8,38 @@ export interface Block {
   readonly data: string;
 }
 
-const LINE_END = /\r\n|\n|\r/;
+/** @returns what is to be fed. A last block without its blank line is never told: it may be half of one. */
+export function eventStream(
+  onBlock: (block: Block) => void,
+  onComment: (text: string) => void,
+): (text: string) => void {
+  let rest = "";
+  let isAfterReturn = false;
+  let id = "";
+  let event = "";
+  let data = "";
 
-export class EventStream {
-  readonly #onBlock: (block: Block) => void;
-  readonly #onComment: (text: string) => void;
-  #rest = "";
-  #isAfterReturn = false;
-  #id = "";
-  #event = "";
-  #data: string[] = [];
-
-  constructor(onBlock: (block: Block) => void, onComment: (text: string) => void) {
-    this.#onBlock = onBlock;
-    this.#onComment = onComment;
-  }
-
-  /** A last block without its blank line is never told: it may be half of one. */
-  feed(text: string): void {
-    // The second half of a line's end whose first half came before.
-    const more = this.#isAfterReturn && text.startsWith("\n") ? text.slice(1) : text;
-    if (text !== "") this.#isAfterReturn = text.endsWith("\r");
-    const [first = "", ...others] = more.split(LINE_END);
-    const lines = [this.#rest + first, ...others];
-    this.#rest = lines.pop() ?? "";
-    for (const line of lines) this.#take(line);
-  }
-
-  #take(line: string): void {
-    if (line === "") {
-      const [id, event, data] = [this.#id, this.#event, this.#data];
-      this.#event = "";
-      this.#data = [];
-      if (data.length > 0) this.#onBlock({ id, event, data: data.join("\n") });
-      return;
-    }
+  function take(line: string): void {
     const [, field, value = ""] = /^([^:]*)(?:: ?(.*))?$/s.exec(line) ?? [];
-    if (field === "") this.#onComment(value);
-    else if (field === "data") this.#data.push(value);
-    else if (field === "event") this.#event = value;
-    else if (field === "id") this.#id = value;
+    if (line === "") {
+      // Each of its lines has its end with it.
+      if (data) onBlock({ id, event, data: data.slice(0, -1) });
+      event = data = "";
+    } else if (field === "") onComment(value);
+    else if (field === "data") data += `${value}\n`;
+    else if (field === "event") event = value;
+    else if (field === "id") id = value;
   }
+
+  return (text) => {
+    if (text === "") return;
+    // The second half of a line's end whose first half came before is none of its own.
+    const [first = "", ...others] = text
+      .slice(Number(isAfterReturn && text.startsWith("\n")))
+      .split(/\r\n|\n|\r/);
+    isAfterReturn = text.endsWith("\r");
+    const lines = [rest + first, ...others];
+    rest = lines.pop() ?? "";
+    lines.forEach(take);
+  };
 }

@@ -1,14 +1,12 @@
 /** What of a page's globals is used; programs outside of pages have none of it, or not for the same end. */
+import type { PositionStorage } from "./types.ts";
 
-interface Target {
-  addEventListener(type: string, listener: () => void, options: { signal: AbortSignal }): void;
-}
-
-export interface Page extends Partial<Target> {
-  readonly document?: Target & { readonly visibilityState: string };
+export interface Page {
+  readonly addEventListener?: (type: string, listener: () => void, options: { signal: AbortSignal }) => void;
+  readonly document?: { readonly hidden: boolean };
+  readonly sessionStorage?: PositionStorage;
   readonly navigator?: { readonly onLine?: boolean };
   readonly location?: { readonly origin: string };
 }
 
 export const page = globalThis as Page;
-export const isPage = page.document !== undefined;

@@ -1,13 +1,16 @@
 /** Waiting: between two tries, and for a sign of life. */
-
 import { page } from "./page.ts";
 
 const BASE_MS = 250;
 const MOST_MS = 10_000;
 const LAST_MS = 100;
+/** Heartbeats of silence after which a connection is dead. */
+export const SILENT_BEATS = 2.5;
 
 /** Exponential, with full jitter: a crowd that lost one gateway comes back spread out. */
 export const backoff = (tries: number): number => Math.random() * Math.min(MOST_MS, BASE_MS * 2 ** tries);
+
+export const isOffline = (): boolean => page.navigator?.onLine === false;
 
 /**
  * Waits before the next try. Ends early when the network is back or the page is shown, unless the gateway asked for the
@@ -15,16 +18,14 @@ export const backoff = (tries: number): number => Math.random() * Math.min(MOST_
  * @param leastMs what the gateway asked for, if it did
  */
 export async function pause(tries: number, leastMs: number | undefined, signal: AbortSignal): Promise<void> {
-  if (leastMs === undefined) await sleep(backoff(tries), signal, true);
-  else await sleep(leastMs + Math.random() * BASE_MS, signal, false);
+  await (leastMs === undefined
+    ? sleep(backoff(tries), signal, true)
+    : sleep(leastMs + Math.random() * BASE_MS, signal));
   if (isOffline()) await sleep(MOST_MS, signal, true);
 }
 
-export const isOffline = (): boolean => page.navigator?.onLine === false;
-
-function sleep(ms: number, signal: AbortSignal, isWoken: boolean): Promise<void> {
-  if (signal.aborted) return Promise.resolve();
-  return new Promise((resolve) => {
+const sleep = (ms: number, signal: AbortSignal, isWoken?: boolean): Promise<void> =>
+  new Promise((resolve) => {
     const over = new AbortController();
     const wake = (): void => {
       clearTimeout(timer);
@@ -32,50 +33,29 @@ function sleep(ms: number, signal: AbortSignal, isWoken: boolean): Promise<void>
       resolve();
     };
     const timer = setTimeout(wake, ms);
-    const options = { signal: over.signal };
-    signal.addEventListener("abort", wake, options);
+    if (signal.aborted) wake();
+    signal.addEventListener("abort", wake, over);
     if (!isWoken) return;
-    page.addEventListener?.("online", wake, options);
-    page.document?.addEventListener(
-      "visibilitychange",
-      () => page.document?.visibilityState === "visible" && wake(),
-      options,
-    );
+    page.addEventListener?.("online", wake, over);
+    page.addEventListener?.("visibilitychange", () => page.document?.hidden || wake(), over);
   });
+
+/** Tells of signs of life; silence may be longer or shorter from one of them on. */
+export interface Watch {
+  heard(limitMs?: number): void;
+  stop(): void;
 }
 
-/** Calls once when nothing was heard for so long. One timer, set again when it fires: a message costs none. */
-export class Watch {
-  #limitMs: number;
-  readonly #onSilence: () => void;
-  #heardAt = Date.now();
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  constructor(limitMs: number, onSilence: () => void) {
-    this.#limitMs = limitMs;
-    this.#onSilence = onSilence;
-    this.#schedule(limitMs);
-  }
-
-  heard(limitMs = this.#limitMs): void {
-    this.#heardAt = Date.now();
-    if (limitMs === this.#limitMs) return;
-    this.#limitMs = limitMs;
-    clearTimeout(this.#timer);
-    this.#schedule(limitMs);
-  }
-
-  stop(): void {
-    clearTimeout(this.#timer);
-  }
-
-  /** @param isLast what came may have waited behind whatever kept this program busy: it had a moment to be read */
-  #schedule(ms: number, isLast = false): void {
-    this.#timer = setTimeout(() => {
-      const leftMs = this.#heardAt + this.#limitMs - Date.now();
-      if (leftMs > 0) this.#schedule(leftMs);
-      else if (isLast) this.#onSilence();
-      else this.#schedule(LAST_MS, true);
-    }, ms);
-  }
+/** Calls once when nothing was heard for so long. */
+export function watch(limitMs: number, onSilence: () => void): Watch {
+  let timer: ReturnType<typeof setTimeout>;
+  // What came may have waited behind whatever kept this program busy: it has a moment to be read.
+  const last = (): void => void (timer = setTimeout(onSilence, LAST_MS));
+  const stop = (): void => clearTimeout(timer);
+  const heard = (ms = limitMs): void => {
+    stop();
+    timer = setTimeout(last, (limitMs = ms));
+  };
+  heard();
+  return { heard, stop };
 }

@@ -1,62 +1,59 @@
 /** The WebSockets of one client: as few as hold its runs. */
-import { SluiceError } from "./errors.ts";
-import type { Run } from "./run.ts";
-import { Socket, type SocketTerms } from "./socket.ts";
+
+import type { Read } from "./run.ts";
+import { openSocket, type Socket, type SocketTerms } from "./socket.ts";
 
 /** So many openings in a row must fail before WebSockets count as blocked: where none ever opened, and where some did. */
 const BLOCKED_AT_ONCE = 1;
 const BLOCKED_LATER = 3;
 
-export class Sockets {
-  readonly #terms: SocketTerms;
-  readonly #sockets = new Set<Socket>();
-  #failures = 0;
-  #hasOpened = false;
-
-  constructor(terms: SocketTerms) {
-    this.#terms = terms;
-  }
-
+export interface Sockets {
+  readonly read: Read;
   /** WebSockets do not get through to this gateway, as far as was seen. */
-  get areBlocked(): boolean {
-    return this.#failures >= (this.#hasOpened ? BLOCKED_LATER : BLOCKED_AT_ONCE);
-  }
-
+  areBlocked(): boolean;
   /** Nothing else got through either: it was the network, and said nothing about WebSockets. */
-  forgive(): void {
-    this.#failures = 0;
-  }
+  forgive(): void;
+  close(): void;
+}
 
-  async read(run: Run, signal: AbortSignal): Promise<void> {
-    for (;;) {
-      const socket = [...this.#sockets].find((each) => each.hasRoomFor(run)) ?? this.#open();
-      socket.runs.add(run);
-      try {
-        await socket.ready;
-        // Only now it is known how many it takes.
-        if ([...socket.runs].indexOf(run) < socket.maxRuns) return await socket.read(run, signal);
-      } finally {
-        socket.released(run);
-      }
-    }
-  }
+export function createSockets(
+  url: string,
+  WebSocket: SocketTerms["WebSocket"],
+  ticket: SocketTerms["ticket"],
+): Sockets {
+  const sockets = new Set<Socket>();
+  let failures = 0;
+  let most = BLOCKED_AT_ONCE;
 
-  close(): void {
-    for (const socket of this.#sockets) socket.fail(new Error("closed here"));
-  }
-
-  #open(): Socket {
-    const socket = new Socket(this.#terms, () => this.#sockets.delete(socket));
-    this.#sockets.add(socket);
-    socket.ready.then(
-      () => {
-        this.#hasOpened = true;
-        this.#failures = 0;
+  function open(): Socket {
+    const socket = openSocket({
+      url,
+      WebSocket,
+      ticket,
+      onOpen() {
+        failures = 0;
+        most = BLOCKED_LATER;
       },
-      (error: unknown) => {
-        if (socket.wasTried && !(error instanceof SluiceError)) this.#failures++;
+      onClosed(it, isBlocked) {
+        sockets.delete(it);
+        if (isBlocked) failures++;
       },
-    );
+    });
+    sockets.add(socket);
     return socket;
   }
+
+  return {
+    async read(run, signal) {
+      const socket = [...sockets].find((each) => each.hasRoomFor(run)) ?? open();
+      if (!(await socket.read(run, signal))) return this.read(run, signal);
+    },
+    areBlocked: () => failures >= most,
+    forgive() {
+      failures = 0;
+    },
+    close() {
+      for (const socket of sockets) socket.fail();
+    },
+  };
 }

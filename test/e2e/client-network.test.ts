@@ -177,6 +177,16 @@ describe("cut connections", () => {
     expect(await gateway.metric("sluice_readers_total", { transport: "sse" })).toBe(3);
   });
 
+  test("where a page may not open one, SSE is used", async () => {
+    class Forbidden {
+      constructor() {
+        throw new DOMException("the page's policy forbids it", "SecurityError");
+      }
+    }
+    await begin({}, { WebSocket: Forbidden as unknown as typeof WebSocket });
+    expect(await client.generate(ask({ text: WORDS })).text()).toBe(WORDS);
+  });
+
   test("a server that is no gateway is told as such", async () => {
     await begin();
     const elsewhere = createClient({ url: `${gateway.url}/nowhere`, transport: "sse" });

@@ -105,6 +105,7 @@ describe.each(TRANSPORTS)("over %s", (transport) => {
     expect(await client.follow(id).text()).toBe(WORDS);
     const rest = client.follow(id, { after: 10 });
     const seqs: number[] = [];
+    expect(await rest.accepted).toBe(id);
     for await (const { seq } of rest) seqs.push(seq);
     expect(seqs[0]).toBe(11);
     expect(seqs.at(-1)).toBe(first.position - 1);

@@ -1,17 +1,17 @@
 import fc from "fast-check";
 import { describe, expect, it, test } from "vitest";
-import { type Block, EventStream } from "../../src/client/event-stream.ts";
+import { type Block, eventStream } from "../../src/client/event-stream.ts";
 import { textOf } from "../../src/client/text.ts";
 import type { Chunk } from "../../src/client/types.ts";
 
 function read(pieces: readonly string[]): { blocks: Block[]; comments: string[] } {
   const blocks: Block[] = [];
   const comments: string[] = [];
-  const stream = new EventStream(
+  const feed = eventStream(
     (block) => blocks.push(block),
     (comment) => comments.push(comment),
   );
-  for (const piece of pieces) stream.feed(piece);
+  for (const piece of pieces) feed(piece);
   return { blocks, comments };
 }
 

@@ -1,13 +1,13 @@
 import { afterEach, beforeEach, describe, expect, it, test, vi } from "vitest";
-import { Loss, SluiceError } from "../../src/client/errors.ts";
+import { loss, SluiceError } from "../../src/client/errors.ts";
 import { readRetryAfter } from "../../src/client/http.ts";
-import { backoff, pause, Watch } from "../../src/client/pause.ts";
-import { Positions } from "../../src/client/positions.ts";
-import { type Read, Run, type Start } from "../../src/client/run.ts";
+import { backoff, pause, watch } from "../../src/client/pause.ts";
+import { positionsIn } from "../../src/client/positions.ts";
+import { beginRun, type Read, type Run, type Start } from "../../src/client/run.ts";
 import type { Chunk } from "../../src/client/types.ts";
 import { ERRORS } from "../../src/core/errors.ts";
 
-const START: Start = { request: {}, key: "k", onDisconnect: undefined };
+const START: Start = { request: {}, idempotency_key: "k", on_disconnect: undefined };
 const chunk = (content: string): Chunk => ({ choices: [{ delta: { content } }] });
 
 const runOf = (
@@ -15,9 +15,9 @@ const runOf = (
   read: Read,
   more: Partial<{ after: number; maxReconnects: number }> = {},
 ) =>
-  new Run(what, more.after ?? 0, {
+  beginRun(what, more.after ?? 0, {
     read,
-    positions: new Positions(null, ""),
+    positions: positionsIn("", null),
     options: {},
     maxRetries: 2,
     maxReconnects: more.maxReconnects ?? 3,
@@ -52,7 +52,7 @@ const refuse = (code: string) => (): void => {
   throw new SluiceError({ code });
 };
 const lose = (): void => {
-  throw new Loss("cut");
+  throw loss("cut");
 };
 
 async function told(run: Run): Promise<{ seqs: number[]; text: string }> {
@@ -69,22 +69,22 @@ describe("a run", () => {
       inTurn(
         (it) => {
           it.accept("gen_a");
-          it.open("sse");
+          it.open("sse", "gen_a");
           it.event(1, chunk("a"));
           it.event(1, chunk("a"));
           it.event(3, chunk("c"));
         },
         (it) => {
           positions.push(it.position);
-          it.open("websocket");
+          it.open("websocket", "gen_a");
           it.event(1, chunk("a"));
           it.event(2, chunk("b"));
-          it.end({ status: "completed" }, 4);
+          it.end(4, { status: "completed" });
         },
         (it) => {
           positions.push(it.position);
           it.event(3, chunk("c"));
-          it.end({ status: "completed", usage: { total_tokens: 3 } }, 4);
+          it.end(4, { status: "completed", usage: { total_tokens: 3 } });
         },
       ),
     );
@@ -97,9 +97,9 @@ describe("a run", () => {
 
   it("has one ending: what comes after it is nothing", async () => {
     const run = runOf("gen_a", async (it) => {
-      it.end({ status: "failed", error: { code: "upstream_stalled" } }, 1);
+      it.end(1, { status: "failed", error: { code: "upstream_stalled" } });
       it.event(2, chunk("late"));
-      it.end({ status: "completed" }, 3);
+      it.end(3, { status: "completed" });
     });
     await followed(run);
     await expect(told(run)).rejects.toMatchObject({ code: "upstream_stalled" });
@@ -132,6 +132,20 @@ describe("a run", () => {
     expect(asked).toBe(6);
   });
 
+  it("gives up as well where a connection that had held for long is not made again", async () => {
+    let asked = 0;
+    const run = runOf("gen_a", async (it) => {
+      if (++asked > 1) lose();
+      it.open("sse", "gen_a");
+      await new Promise((resolve) => setTimeout(resolve, 60_000));
+      lose();
+    });
+    await followed(run);
+    expect((await run.ended).error).toMatchObject({ code: "connection_lost" });
+    // The one that held, and three more: what is lost after it is the first loss.
+    expect(asked).toBe(4);
+  });
+
   it.each(Object.entries(ERRORS))(
     "tries again after the refusal %s just if the table says so",
     async (code, { retry }) => {
@@ -147,7 +161,7 @@ describe("a run", () => {
   );
 
   it("tells an ending at the position itself, where that was seen before", async () => {
-    const run = runOf("gen_a", async (it) => it.end({ status: "completed" }, 7), { after: 7 });
+    const run = runOf("gen_a", async (it) => it.end(7, { status: "completed" }), { after: 7 });
     await followed(run);
     expect((await run.ended).status).toBe("completed");
     expect(run.position).toBe(7);
@@ -184,13 +198,13 @@ test("a pause that the gateway asked for is not cut short; one that is broken of
 
 test("the watch calls once, after the whole silence", async () => {
   let calls = 0;
-  const watch = new Watch(1000, () => calls++);
+  const { heard } = watch(1000, () => calls++);
   for (let time = 0; time < 5; time++) {
     await vi.advanceTimersByTimeAsync(900);
-    watch.heard();
+    heard();
   }
   expect(calls).toBe(0);
-  watch.heard(2000);
+  heard(2000);
   await vi.advanceTimersByTimeAsync(1999);
   expect(calls).toBe(0);
   await vi.advanceTimersByTimeAsync(10_000);
@@ -219,7 +233,7 @@ test("a storage that throws costs the position and nothing else", () => {
     },
     removeItem: () => {},
   };
-  const positions = new Positions(storage, "http://a");
+  const positions = positionsIn("http://a", storage);
   positions.keep("gen_a", 1);
   expect(positions.list()).toEqual([]);
 });
