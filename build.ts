@@ -4,6 +4,15 @@ import { gzipSync } from "node:zlib";
 import { rolldown } from "rolldown";
 
 cpSync("src/web", "dist/web", { recursive: true });
+// Its licence asks to go with it.
+for (const name of [
+  "swagger-ui.css",
+  "swagger-ui-bundle.js",
+  "swagger-ui-bundle.js.LICENSE.txt",
+  "LICENSE",
+  "NOTICE",
+])
+  cpSync(new URL(import.meta.resolve(`swagger-ui-dist/${name}`)), `dist/web/reference/${name}`);
 chmodSync("dist/main.js", 0o755);
 
 const CLIENT = "dist/web/client.js";

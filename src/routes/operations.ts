@@ -3,6 +3,7 @@ import type { FastifyInstance, FastifyReply } from "fastify";
 import { Fault } from "../core/errors.ts";
 import { CLIENT_FILES, runnable } from "./client-files.ts";
 import { type House, refuseOthers } from "./house.ts";
+import { REFERENCE_PATHS, referenceRoutes } from "./reference.ts";
 
 export interface Scrape {
   readonly contentType: string;
@@ -23,10 +24,31 @@ type File = readonly [file: URL, type: string];
 /** The status page's parts, each at its own path below `/status/`. */
 const STATUS_PARTS = ["card", "exposition", "figures", "outcomes", "panels", "plot", "units", "window"];
 
+/** The playground's, below `/playground/`. */
+const PLAYGROUND_PARTS = [
+  ...["answer", "blocks", "clipboard", "column", "commands", "conversation", "dom", "figures", "gateway"],
+  ...["markdown", "parameters", "prose", "reading", "record", "seams", "store", "trace"],
+];
+const PLAYGROUND_STYLES = ["answer", "conversation", "facts", "parameters", "prose"];
+
 const FILES: Readonly<Record<string, File>> = {
   "/": [own("index.html"), HTML],
   "/playground.css": [own("playground.css"), CSS],
   "/playground.js": [own("playground.js"), SCRIPT],
+  ...Object.fromEntries(
+    PLAYGROUND_PARTS.map((name): [string, File] => [
+      `/playground/${name}.js`,
+      [own(`playground/${name}.js`), SCRIPT],
+    ]),
+  ),
+  ...Object.fromEntries(
+    PLAYGROUND_STYLES.map((name): [string, File] => [
+      `/playground/${name}.css`,
+      [own(`playground/${name}.css`), CSS],
+    ]),
+  ),
+  "/playground/marked.js": [packaged("marked"), SCRIPT],
+  "/playground/purify.js": [packaged("dompurify"), SCRIPT],
   "/client.js": [own("client.js"), SCRIPT],
   ...Object.fromEntries(
     Object.entries(CLIENT_FILES).map(([path, file]): [string, File] => [path, [file, SCRIPT]]),
@@ -40,7 +62,6 @@ const FILES: Readonly<Record<string, File>> = {
   "/status/panels.css": [own("status/panels.css"), CSS],
   "/status/uplot.js": [packaged("uplot/dist/uPlot.iife.min.js"), SCRIPT],
   "/status/uplot.css": [packaged("uplot/dist/uPlot.min.css"), CSS],
-  "/openapi.json": [own("openapi.json"), "application/json"],
 };
 
 /** Paths that need no key: health, the page and its files, the description. */
@@ -49,6 +70,7 @@ export const OPEN_PATHS: ReadonlySet<string> = new Set([
   "/readyz",
   "/healthz",
   ...Object.keys(FILES),
+  ...REFERENCE_PATHS,
 ]);
 export const HEALTH_PATHS: ReadonlySet<string> = new Set(["/livez", "/readyz", "/healthz"]);
 
@@ -83,6 +105,7 @@ export function operationRoutes(app: FastifyInstance, house: House, scrape: Scra
         reply.headers({ ...PAGE_HEADERS, "content-type": type, "cache-control": "no-cache" }).send(content),
     });
   }
+  referenceRoutes(app, PAGE_HEADERS);
   for (const url of OPEN_PATHS) refuseOthers(app, url, method);
   refuseOthers(app, "/metrics", ["GET"]);
 }

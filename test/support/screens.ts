@@ -1,6 +1,6 @@
 /**
- * Pictures of the pages, light and dark, on a phone and on a desk: `node test/support/screens.ts <folder> [seconds]`. The
- * status page is taken after so many seconds under load (180 fill its plots).
+ * Pictures of the status page, light and dark, on a phone and on a desk: `node test/support/screens.ts <folder> [seconds]`. It is
+ * taken after so many seconds under load (180 fill its plots). Those of the playground are in `playground-screens.ts`.
  */
 import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
@@ -40,12 +40,6 @@ async function takeAll(shots: readonly Shot[], folder: string): Promise<void> {
   }
 }
 
-async function askOnce({ page }: Shot): Promise<void> {
-  await page.getByTestId("prompt").fill("Explain how a canal lock lifts a boat.");
-  await page.getByTestId("send").click();
-  await page.getByTestId("status").filter({ hasText: "completed" }).waitFor();
-}
-
 /** Waves that fill the slots, and at their tops the queue. */
 const waves = (second: number): number => 20 + 14 * Math.sin(second / 9) + 12 * Math.sin(second / 31);
 
@@ -56,9 +50,6 @@ async function takePictures(folder: string, seconds: number): Promise<void> {
   const gateway = await startProcess({ ...env, LOG_LEVEL: "silent" });
   const browser = await launch();
   try {
-    const asked = await openAll(browser, gateway.url, "playground");
-    for (const shot of asked) await askOnce(shot);
-    await takeAll(asked, folder);
     const watched = await openAll(browser, `${gateway.url}/status`, "status");
     const taken = new AbortController();
     const traffic = runTraffic(gateway, taken.signal, waves);

@@ -1,0 +1,2 @@
+// The gateway serves the package's own file at this address; this one is for whatever resolves imports as Node does.
+export { default } from "dompurify";
