@@ -56,7 +56,11 @@ test("holds what it needs and is read by, and nothing else", () => {
   const top = new Set(packed.map((path) => path.split("/")[1]));
   expect([...top].sort()).toEqual([...manifest.files, "LICENSE", "package.json"].sort());
   const kinds = new Set(
-    packed.filter((path) => path.startsWith("package/dist/")).map((path) => /\.[^./]+$/.exec(path)?.[0]),
+    packed
+      .filter((path) => path.startsWith("package/dist/"))
+      // Those of the library that the reference page is drawn with ask to go with it.
+      .filter((path) => !/\/reference\/(.+\.)?(LICENSE|NOTICE)(\.txt)?$/.test(path))
+      .map((path) => /\.[^./]+$/.exec(path)?.[0]),
   );
   expect([...kinds].sort()).toEqual([".css", ".html", ".js", ".json", ".ts"]);
   const sources = packed.filter((path) => path.endsWith(".ts") && !path.endsWith(".d.ts"));
@@ -139,7 +143,13 @@ describe.each(NODES)("with %s", (node) => {
       const running = (await run([node, "--version"], home)).trim().replace("v", "");
       expect(await metricOf(url ?? "", "sluice_build_info", { node: running })).toBe(1);
       expect(await answer.text()).toMatch(/^data: \{[\s\S]*data: \[DONE\]\n\n$/);
-      for (const file of ["/", "/playground.js", "/openapi.json"])
+      for (const file of [
+        "/",
+        "/playground.js",
+        "/playground/marked.js",
+        "/playground/purify.js",
+        "/openapi.json",
+      ])
         expect((await fetch(url + file)).status, file).toBe(200);
       child.kill("SIGTERM");
       expect(await once(child, "exit")).toEqual([0, null]);
