@@ -53,9 +53,11 @@ class Reads {
   constructor(socket: Socket) {
     this.#socket = socket;
     const read = socket.read.bind(socket);
-    const unshift = socket.unshift.bind(socket);
     socket.read = (size) => (size === 0 ? read(0) : (this.#fetch() ?? read(size)));
-    socket.unshift = (bytes, encoding) => unshift(Buffer.from(bytes), encoding);
+    // What a parser that pauses in the middle of a read gives back is kept as unread: nothing that came later may pass it.
+    socket.unshift = (rest: Buffer) => {
+      if (rest.length > 0) this.#unread = rest;
+    };
   }
 
   /** @returns whether to read on: what is not fetched at once is kept, and nothing more is read before it is */
@@ -67,11 +69,10 @@ class Reads {
       this.#socket.emit("readable");
     } finally {
       following = undefined;
+      if (this.#unread !== null) this.#unread = Buffer.from(this.#unread);
       for (const work of works) work();
     }
-    if (this.#unread === null) return true;
-    this.#unread = Buffer.from(this.#unread);
-    return false;
+    return this.#unread === null;
   }
 
   #fetch(): Buffer | null {
