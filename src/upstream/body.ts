@@ -2,82 +2,109 @@
  * The body of an answer as undici's dispatcher hands it over, without a stream between: for each token a stream costs more than
  * what is done with it. Nothing here waits for a reader; the pump never does.
  */
-import { EventEmitter } from "node:events";
-import type { Writable } from "node:stream";
+import type { Transform, Writable } from "node:stream";
 import type { Dispatcher } from "undici";
 
 type Controller = Dispatcher.DispatchController;
 
-/** As much of a stream of bytes as is read of an answer. Emits `data`, then `end` where it came whole, and `close` in every case. */
-export interface Body {
-  /** The chunk is valid only during the call. */
-  on(event: "data", take: (chunk: Buffer) => void): this;
-  on(event: "end" | "close" | "error", take: () => void): this;
-  once(event: "end" | "close", take: () => void): this;
-  /** What has come is held until it is called. */
-  resume(): unknown;
-  /** Gives the answer up. Safe to call again. */
-  destroy(): unknown;
+/** Who takes a body. */
+export interface BodySink {
+  /** The next bytes; valid only during the call. */
+  data(chunk: Buffer): void;
+  /** There is no more. Called once. @param isWhole whether it came to its end, or broke off */
+  over(isWhole: boolean): void;
 }
 
-export class ResponseBody extends EventEmitter implements Body {
+/** The bytes of an answer. */
+export interface Body {
+  /** Starts handing it over. Called once; what has come by then is held. */
+  flow(sink: BodySink): void;
+  /** Gives the answer up. Safe to call again. */
+  destroy(): void;
+}
+
+export class ResponseBody implements Body {
   readonly #controller: Controller;
-  /** Until somebody listens; it comes with the headers, within one turn. */
-  #held: Buffer[] | undefined = [];
+  #sink: BodySink | undefined;
+  /** Until somebody takes it; that comes with the headers, within one turn. */
+  #held: Buffer[] = [];
   #end: "whole" | "broken" | undefined;
-  #isClosed = false;
 
   constructor(controller: Controller) {
-    super();
     this.#controller = controller;
   }
 
   take(chunk: Buffer): void {
-    if (this.#held === undefined) this.emit("data", chunk);
+    if (this.#end !== undefined) return;
+    if (this.#sink !== undefined) this.#sink.data(chunk);
     else this.#held.push(Buffer.from(chunk));
   }
 
   /** There is no more: it came whole, or broke off. */
   finish(end: "whole" | "broken"): void {
-    this.#end ??= end;
-    if (this.#held === undefined) this.#close();
+    if (this.#end !== undefined) return;
+    this.#end = end;
+    this.#sink?.over(end === "whole");
   }
 
-  resume(): this {
-    const held = this.#held ?? [];
-    this.#held = undefined;
-    for (const chunk of held) this.emit("data", chunk);
-    if (this.#end !== undefined) this.#close();
-    return this;
+  flow(sink: BodySink): void {
+    for (let chunk = this.#held.shift(); chunk !== undefined; chunk = this.#held.shift()) sink.data(chunk);
+    this.#sink = sink;
+    if (this.#end !== undefined) sink.over(this.#end === "whole");
   }
 
-  destroy(): this {
-    if (this.#end !== undefined) return this;
-    // Whoever comes to listen after this is still told that it is over.
-    if (this.#held !== undefined) this.#held = [];
-    this.#controller.abort(new Error("the answer was given up"));
-    return this;
+  destroy(): void {
+    // Whoever comes to take it after this is still told that it is over.
+    this.#held = [];
+    if (this.#end === undefined) this.#controller.abort(new Error("the answer was given up"));
   }
 
-  /** Writes all of it to `out`, no faster than that takes it; they close each other. */
+  /** Writes all of it to `out`, no faster than that takes it. A body that broke off destroys `out`. */
   pipeInto(out: Writable): void {
-    this.on("data", (chunk: Buffer) => {
-      if (out.write(Buffer.from(chunk))) return;
-      this.#controller.pause();
-      out.once("drain", () => this.#controller.resume());
+    const controller = this.#controller;
+    this.flow({
+      data: (chunk) => {
+        if (out.write(Buffer.from(chunk))) return;
+        controller.pause();
+        out.once("drain", () => controller.resume());
+      },
+      over: (isWhole) => {
+        if (isWhole) out.end();
+        else out.destroy();
+      },
     });
-    this.on("end", () => out.end());
-    this.on("close", () => {
-      if (this.#end !== "whole") out.destroy();
-    });
-    out.on("close", () => this.destroy());
-    this.resume();
+  }
+}
+
+/** A body whose content encoding is taken off on the way. */
+export class DecodedBody implements Body {
+  readonly #source: ResponseBody;
+  readonly #decoder: Transform;
+
+  constructor(source: ResponseBody, decoder: Transform) {
+    this.#source = source;
+    this.#decoder = decoder;
+    // Broken bytes close it, as a broken connection does; who takes it sees that no end came.
+    decoder.on("error", () => {});
+    decoder.once("close", () => source.destroy());
+    source.pipeInto(decoder);
   }
 
-  #close(): void {
-    if (this.#isClosed) return;
-    this.#isClosed = true;
-    if (this.#end === "whole") this.emit("end");
-    this.emit("close");
+  flow(sink: BodySink): void {
+    let isOver = false;
+    const over = (isWhole: boolean): void => {
+      if (isOver) return;
+      isOver = true;
+      sink.over(isWhole);
+    };
+    this.#decoder.on("data", (chunk: Buffer) => sink.data(chunk));
+    this.#decoder.once("end", () => over(true));
+    this.#decoder.once("close", () => over(false));
+    if (this.#decoder.closed) over(this.#decoder.readableEnded);
+  }
+
+  destroy(): void {
+    this.#source.destroy();
+    this.#decoder.destroy();
   }
 }

@@ -4,8 +4,11 @@
  */
 import type { OnReadOpts, Socket } from "node:net";
 import { buildConnector } from "undici";
+import { Chunks, eachChunk } from "./chunks.ts";
 
 const READ_BYTES = 65_536;
+const FINAL = "HTTP/1.1 2";
+const BLANK_LINE = Buffer.from("\r\n\r\n");
 
 /** What is read from any socket, until the callback returns: whoever needs it for longer copies it. */
 const arrived = Buffer.allocUnsafeSlow(READ_BYTES);
@@ -36,19 +39,32 @@ function connectPlain(options: buildConnector.Options, callback: buildConnector.
   });
 }
 
-/** What waits for the end of the read that is being taken; undefined between reads. */
-let following: (() => void)[] | undefined;
+/** The connection whose read is being taken. */
+let current: Reads | undefined;
+/** What waits for the end of that read. */
+const following: (() => void)[] = [];
 
 /** Calls `work` when all that one read of a socket brought has been taken, in however many pieces it came. */
 export function afterRead(work: () => void): void {
-  if (following === undefined) process.nextTick(work);
+  if (current === undefined) process.nextTick(work);
   else following.push(work);
+}
+
+/**
+ * For an answer in chunks, while its headers are being told: from the next read on, what is nothing but whole chunks goes straight
+ * to `take`, past undici's parser, which knows the last chunk and all else. The data is valid only during the call.
+ */
+export function takeStraight(take: (data: Buffer) => void): void {
+  current?.takeStraight(take);
 }
 
 /** A socket's reads as its user asks for them: told of by `readable`, fetched by `read()`. */
 class Reads {
   readonly #socket: Socket;
   #unread: Buffer | null = null;
+  #take: (data: Buffer) => void = () => {};
+  /** Those of the answer that is being read; undefined where only the parser reads it. */
+  #chunks: Chunks | undefined;
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -62,17 +78,43 @@ class Reads {
 
   /** @returns whether to read on: what is not fetched at once is kept, and nothing more is read before it is */
   take(length: number): boolean {
-    this.#unread = arrived.subarray(0, length);
-    const works: (() => void)[] = [];
-    following = works;
+    current = this;
     try {
-      this.#socket.emit("readable");
+      if (this.#chunks?.follow(arrived, 0, length)) this.#straight(length);
+      else this.#parse(length);
     } finally {
-      following = undefined;
-      if (this.#unread !== null) this.#unread = Buffer.from(this.#unread);
-      for (const work of works) work();
+      current = undefined;
+      for (let work = following.pop(); work !== undefined; work = following.pop()) work();
     }
     return this.#unread === null;
+  }
+
+  /** What is being taken holds an answer's headers. */
+  takeStraight(take: (data: Buffer) => void): void {
+    this.#take = take;
+    this.#chunks = new Chunks();
+  }
+
+  #parse(length: number): void {
+    // A copy: it keeps what it has of headers until they are all there.
+    const bytes = Buffer.from(arrived.subarray(0, length));
+    const before = this.#chunks;
+    this.#unread = bytes;
+    this.#socket.emit("readable");
+    if (this.#chunks === before) return;
+    // The headers may have begun in an earlier read, or follow those of an informational answer: where the body begins is not clear then.
+    const start = bytes.toString("latin1", 0, FINAL.length) === FINAL ? bytes.indexOf(BLANK_LINE) : -1;
+    if (start === -1) this.#chunks = undefined;
+    else this.#chunks?.follow(bytes, start + BLANK_LINE.length, length);
+  }
+
+  #straight(length: number): void {
+    try {
+      eachChunk(arrived, 0, length, this.#take);
+    } catch (thrown) {
+      // As undici does with what a handler of its own throws.
+      this.#socket.destroy(thrown as Error);
+    }
   }
 
   #fetch(): Buffer | null {

@@ -154,11 +154,7 @@ export class OpenAiUpstream implements Upstream {
   /** @throws Fault `upstream_disconnected` where the body breaks off, `log_limit` where it is too large */
   async #readWhole(answer: Answer): Promise<Buffer> {
     const { maxEventBytes } = this.#options;
-    let isWhole = false;
-    answer.body.once("end", () => {
-      isWhole = true;
-    });
-    const bytes = await readAll(answer.body, maxEventBytes + 1);
+    const { bytes, isWhole } = await readAll(answer.body, maxEventBytes + 1);
     if (bytes.length > maxEventBytes) throw new Fault("log_limit");
     if (!isWhole) throw new Fault("upstream_disconnected");
     return bytes;
@@ -180,7 +176,7 @@ export class OpenAiUpstream implements Upstream {
       const { status, body: stream } = answer as Answer;
       observer.upstreamAnswered(this.name, String(status));
       // The SDK holds its abort callback weakly, so the body is given up here.
-      const destroy = (): unknown => stream.destroy();
+      const destroy = (): void => stream.destroy();
       signal.addEventListener("abort", destroy, { once: true });
       if (signal.aborted) destroy();
       return answer as Answer;

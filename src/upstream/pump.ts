@@ -1,7 +1,7 @@
 import { asFault, Fault } from "../core/errors.ts";
 import type { AttemptEnd, Call, Intake } from "../core/ports.ts";
 import type { Translator } from "../dialect/dialect.ts";
-import type { Body } from "./body.ts";
+import type { Body, BodySink } from "./body.ts";
 import { afterRead } from "./connector.ts";
 import { EventTooLarge, Splitter } from "./splitter.ts";
 import { Watchdog } from "./watchdog.ts";
@@ -19,7 +19,7 @@ const LINGER_MS = 1000;
  * Pumps one streamed answer into the log: splits, translates, appends; ends it exactly once. Nothing here waits for a reader,
  * and no event costs a promise or a timer.
  */
-export class Pump {
+export class Pump implements BodySink {
   readonly #body: Body;
   readonly #translator: Translator;
   readonly #intake: Intake;
@@ -34,6 +34,7 @@ export class Pump {
   #isFlushDue = false;
   #hasEnded = false;
   #linger: NodeJS.Timeout | undefined;
+  #resolve: () => void = () => {};
 
   /** @param body the answer's stream; @param call for its first-content deadline */
   constructor(body: Body, translator: Translator, intake: Intake, call: Call, limits: PumpLimits) {
@@ -50,22 +51,20 @@ export class Pump {
   /** Runs until the stream is closed. Never rejects. */
   run(): Promise<void> {
     return new Promise((resolve) => {
-      const body = this.#body;
-      body.on("data", (chunk: Buffer) => this.#read(chunk));
-      body.on("end", () => this.#closed());
-      // A broken stream ends like one that just stops; the close that follows is where both meet.
-      body.on("error", () => this.#closed());
-      body.on("close", () => {
-        this.#closed();
-        this.#watchdog.stop();
-        clearTimeout(this.#linger);
-        resolve();
-      });
-      body.resume();
+      this.#resolve = resolve;
+      this.#body.flow(this);
     });
   }
 
-  #read(chunk: Buffer): void {
+  /** A broken stream ends like one that just stops. */
+  over(): void {
+    this.#closed();
+    this.#watchdog.stop();
+    clearTimeout(this.#linger);
+    this.#resolve();
+  }
+
+  data(chunk: Buffer): void {
     if (this.#hasEnded) return;
     try {
       this.#splitter.push(chunk);

@@ -17,7 +17,8 @@ export async function refusalOf(
   headers: Readonly<Record<string, string>>,
   body: Body,
 ): Promise<Fault> {
-  const bytes = await readAll(body, MAX_BYTES);
+  // Where it breaks off, the status tells the failure already.
+  const { bytes } = await readAll(body, MAX_BYTES);
   if (status === 401 || status === 403) {
     return new Fault("upstream_error", {
       message: `The upstream refused the gateway's credentials (status ${status}).`,
@@ -44,18 +45,25 @@ function retryAfter(headers: Readonly<Record<string, string>>): { retryAfterS?: 
   return seconds > 0 ? { retryAfterS: Math.min(seconds, MAX_RETRY_AFTER_S) } : {};
 }
 
-/** The whole body, up to `maxBytes`; what was received where it breaks off, since the status tells the failure already. */
-export function readAll(body: Body, maxBytes: number): Promise<Buffer> {
+/** What was received of a body, up to a bound; `isWhole` where that is all. */
+export interface Received {
+  readonly bytes: Buffer;
+  readonly isWhole: boolean;
+}
+
+/** Reads a body up to `maxBytes`. Never rejects. */
+export function readAll(body: Body, maxBytes: number): Promise<Received> {
   return new Promise((resolve) => {
     const chunks: Buffer[] = [];
     let length = 0;
-    body.on("data", (chunk) => {
-      chunks.push(Buffer.from(chunk));
-      length += chunk.length;
-      if (length > maxBytes) body.destroy();
+    body.flow({
+      data: (chunk) => {
+        chunks.push(Buffer.from(chunk));
+        length += chunk.length;
+        if (length > maxBytes) body.destroy();
+      },
+      over: (isWhole) => resolve({ bytes: Buffer.concat(chunks).subarray(0, maxBytes), isWhole }),
     });
-    body.on("close", () => resolve(Buffer.concat(chunks).subarray(0, maxBytes)));
-    body.resume();
   });
 }
 

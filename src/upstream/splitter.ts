@@ -29,12 +29,12 @@ export class Splitter {
   /** The start of a line whose end has not been read yet. */
   #line: Buffer = NOTHING;
   #lineLength = 0;
-  /** The data of an event whose blank line has not been read yet: the one line's bytes where they lie, or a joined copy. */
+  /** The data of an event whose blank line has not been read yet: one line where it lies in what is being read, or a copy. */
+  #isBorrowed = false;
   #data: Buffer = NOTHING;
   #dataStart = 0;
   #dataEnd = 0;
   #dataLines = 0;
-  #isBorrowed = false;
   /** A CR ended the last read: a LF at the start of the next belongs to it. */
   #afterCr = false;
   #atStart = true;
@@ -70,13 +70,13 @@ export class Splitter {
         else if (chunk[from] === LF) from++;
       }
     }
-    this.#own();
+    this.#own(chunk);
   }
 
   /** The body is over: hands the event that its last lines leave open, if any, to `onPayload`. */
   finish(onPayload: OnPayload): void {
     if (this.#lineLength > 0) this.#lineTo(NOTHING, 0, 0);
-    this.#dispatch(onPayload);
+    this.#dispatch(NOTHING, onPayload);
   }
 
   /** A line is complete: what was kept of it, and `chunk[from..end)`. */
@@ -87,8 +87,8 @@ export class Splitter {
       this.#lineLength = 0;
       this.#takeLine(this.#line, 0, length);
       // The next line may be kept where this one lies.
-      this.#own();
-    } else if (from === end) this.#dispatch();
+      this.#own(this.#line);
+    } else if (from === end) this.#dispatch(chunk);
     else this.#takeLine(chunk, from, end);
   }
 
@@ -97,7 +97,7 @@ export class Splitter {
       this.#atStart = false;
       if (end - from >= BOM.length && BOM.equals(bytes.subarray(from, from + BOM.length))) from += BOM.length;
       if (from === end) {
-        this.#dispatch();
+        this.#dispatch(bytes);
         return;
       }
     }
@@ -108,18 +108,16 @@ export class Splitter {
     this.#keepData(bytes, start, end);
   }
 
-  #dispatch(onPayload = this.#onPayload): void {
+  /** An event is over. @param bytes what is being read */
+  #dispatch(bytes: Buffer, onPayload = this.#onPayload): void {
     this.#atStart = false;
     const isMultiline = this.#dataLines > 1;
     this.#dataLines = 0;
-    const data = this.#data;
+    const data = this.#isBorrowed ? bytes : this.#data;
     const start = this.#dataStart;
     const end = this.#dataEnd;
     this.#dataStart = this.#dataEnd = 0;
-    if (this.#isBorrowed) {
-      this.#isBorrowed = false;
-      this.#data = NOTHING;
-    }
+    this.#isBorrowed = false;
     if (!isBlank(data, start, end)) onPayload(data, start, end, isMultiline);
   }
 
@@ -134,24 +132,23 @@ export class Splitter {
     this.#checkSize(this.#dataEnd - this.#dataStart + end - start);
     this.#dataLines++;
     if (this.#dataLines === 1) {
-      this.#data = bytes;
       this.#dataStart = start;
       this.#dataEnd = end;
       this.#isBorrowed = true;
       return;
     }
-    this.#own();
+    this.#own(bytes);
     this.#data = grown(this.#data, this.#dataEnd, end - start + 1);
     this.#data[this.#dataEnd++] = LF;
     bytes.copy(this.#data, this.#dataEnd, start, end);
     this.#dataEnd += end - start;
   }
 
-  /** Copies data that lies in a read's buffer, before that buffer is given up. */
-  #own(): void {
+  /** Copies the data that lies in `bytes`, before they are given up. */
+  #own(bytes: Buffer): void {
     if (!this.#isBorrowed) return;
     this.#isBorrowed = false;
-    this.#data = Buffer.from(this.#data.subarray(this.#dataStart, this.#dataEnd));
+    this.#data = Buffer.from(bytes.subarray(this.#dataStart, this.#dataEnd));
     this.#dataEnd -= this.#dataStart;
     this.#dataStart = 0;
   }

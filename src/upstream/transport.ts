@@ -5,8 +5,8 @@
 import type { Transform } from "node:stream";
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib";
 import { Agent, type Dispatcher } from "undici";
-import { type Body, ResponseBody } from "./body.ts";
-import { newConnector } from "./connector.ts";
+import { type Body, DecodedBody, ResponseBody } from "./body.ts";
+import { newConnector, takeStraight } from "./connector.ts";
 
 /** As much of a `Response` as the SDK reads. */
 export class Answer {
@@ -86,8 +86,12 @@ class Exchange implements Dispatcher.DispatchHandler {
   ): void {
     if (status < 200) return;
     const headers = incoming(raw);
-    this.#body = new ResponseBody(controller);
-    const body = decoded(this.#body, headers.get("content-encoding"));
+    const plain = new ResponseBody(controller);
+    const body = decoded(plain, headers.get("content-encoding"));
+    // A decoder holds the connection up where it falls behind, which only the parser knows how to do.
+    if (body === plain && headers.get("transfer-encoding")?.toLowerCase() === "chunked")
+      takeStraight((chunk) => plain.take(chunk));
+    this.#body = plain;
     this.#resolve(new Answer(status, headers, this.#url, body));
   }
 
@@ -142,10 +146,5 @@ const DECODERS: Record<string, () => Transform> = {
 /** The body without its content encoding: identity was asked for, but some servers compress all the same. */
 function decoded(body: ResponseBody, encoding: string | null): Body {
   const decoder = DECODERS[(encoding ?? "").trim().toLowerCase()];
-  if (decoder === undefined) return body;
-  const plain = decoder();
-  // Broken bytes close it, as a broken connection does; who reads it sees that no end came.
-  plain.on("error", () => {});
-  body.pipeInto(plain);
-  return plain;
+  return decoder === undefined ? body : new DecodedBody(body, decoder());
 }

@@ -1,11 +1,12 @@
 /** Hostile upstreams and settings, seeded: no crash, no hang, one ending each, and no fault that is the gateway's own. */
 import net, { type AddressInfo } from "node:net";
-import { Readable } from "node:stream";
 import fc from "fast-check";
+import type { Dispatcher } from "undici";
 import { expect, test } from "vitest";
 import { ConfigError, readCommand } from "../../src/config.ts";
 import type { AttemptEnd, Intake } from "../../src/core/ports.ts";
 import { chat as dialect } from "../../src/dialect/chat.ts";
+import { ResponseBody } from "../../src/upstream/body.ts";
 import { Pump } from "../../src/upstream/pump.ts";
 import { batches, count, inTime, printCounts, SEED, spread } from "../support/fuzz-run.ts";
 import * as draw from "../support/fuzz-upstream.ts";
@@ -81,14 +82,13 @@ test("what an upstream sends, cut anywhere, through the pump", { timeout: 60 * S
         withholdUsage: false,
         firstContentBy,
       };
-      const pump = new Pump(
-        Readable.from(pieces, { objectMode: false }),
-        dialect.translator(call),
-        intake,
-        call,
-        limits,
-      );
-      await inTime(`batch ${n} of the pump`, pump.run());
+      const body = new ResponseBody({
+        abort: () => body.finish("broken"),
+      } as unknown as Dispatcher.DispatchController);
+      const running = new Pump(body, dialect.translator(call), intake, call, limits).run();
+      for (const piece of pieces) body.take(piece);
+      body.finish("whole");
+      await inTime(`batch ${n} of the pump`, running);
       expect(ends).toHaveLength(1);
       count("pump", ends[0]?.status ?? "");
     }

@@ -28,7 +28,7 @@ afterAll(async () => {
 
 async function echoed(text: string): Promise<Buffer> {
   const fetched: unknown = await fetchOver(dispatcher)(upstream.url, { method: "POST", body: text });
-  return readAll((fetched as Answer).body, 2 * BYTES);
+  return (await readAll((fetched as Answer).body, 2 * BYTES)).bytes;
 }
 
 it.each(["z", "p"])("many at once keep their own bytes, in order (%s)", async (kind) => {
