@@ -7,10 +7,12 @@ import type { Dispatcher } from "undici";
 
 type Controller = Dispatcher.DispatchController;
 
+/** Takes a body's next bytes, `bytes[start..end)`; they are valid only during the call. */
+export type Take = (bytes: Buffer, start: number, end: number) => void;
+
 /** Who takes a body. */
 export interface BodySink {
-  /** The next bytes; valid only during the call. */
-  data(chunk: Buffer): void;
+  readonly data: Take;
   /** There is no more. Called once. @param isWhole whether it came to its end, or broke off */
   over(isWhole: boolean): void;
 }
@@ -34,10 +36,10 @@ export class ResponseBody implements Body {
     this.#controller = controller;
   }
 
-  take(chunk: Buffer): void {
+  take(bytes: Buffer, start: number, end: number): void {
     if (this.#end !== undefined) return;
-    if (this.#sink !== undefined) this.#sink.data(chunk);
-    else this.#held.push(Buffer.from(chunk));
+    if (this.#sink !== undefined) this.#sink.data(bytes, start, end);
+    else this.#held.push(Buffer.from(bytes.subarray(start, end)));
   }
 
   /** There is no more: it came whole, or broke off. */
@@ -48,7 +50,8 @@ export class ResponseBody implements Body {
   }
 
   flow(sink: BodySink): void {
-    for (let chunk = this.#held.shift(); chunk !== undefined; chunk = this.#held.shift()) sink.data(chunk);
+    for (let chunk = this.#held.shift(); chunk !== undefined; chunk = this.#held.shift())
+      sink.data(chunk, 0, chunk.length);
     this.#sink = sink;
     if (this.#end !== undefined) sink.over(this.#end === "whole");
   }
@@ -63,8 +66,8 @@ export class ResponseBody implements Body {
   pipeInto(out: Writable): void {
     const controller = this.#controller;
     this.flow({
-      data: (chunk) => {
-        if (out.write(Buffer.from(chunk))) return;
+      data: (bytes, start, end) => {
+        if (out.write(Buffer.from(bytes.subarray(start, end)))) return;
         controller.pause();
         out.once("drain", () => controller.resume());
       },
@@ -97,7 +100,7 @@ export class DecodedBody implements Body {
       isOver = true;
       sink.over(isWhole);
     };
-    this.#decoder.on("data", (chunk: Buffer) => sink.data(chunk));
+    this.#decoder.on("data", (chunk: Buffer) => sink.data(chunk, 0, chunk.length));
     this.#decoder.once("end", () => over(true));
     this.#decoder.once("close", () => over(false));
     if (this.#decoder.closed) over(this.#decoder.readableEnded);

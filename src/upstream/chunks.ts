@@ -3,6 +3,8 @@
  * token comes as one such chunk in one read, and there the whole of a parser is not needed.
  */
 
+import type { Take } from "./body.ts";
+
 const CR = 13;
 const LF = 10;
 /** Enough for any chunk that a read can hold. */
@@ -39,11 +41,11 @@ export class Chunks {
 }
 
 /** Calls `take` with the data of each of `bytes[from..end)`, whole chunks; valid only during the call. */
-export function eachChunk(bytes: Buffer, from: number, end: number, take: (data: Buffer) => void): void {
+export function eachChunk(bytes: Buffer, from: number, end: number, take: Take): void {
   for (let at = from; at < end; ) {
     const start = dataStart(bytes, at, end);
     const stop = start + sizeAt(bytes, at);
-    take(bytes.subarray(start, stop));
+    take(bytes, start, stop);
     at = stop + 2;
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { OnReadOpts, Socket } from "node:net";
 import { buildConnector } from "undici";
+import type { Take } from "./body.ts";
 import { Chunks, eachChunk } from "./chunks.ts";
 
 const READ_BYTES = 65_536;
@@ -54,7 +55,7 @@ export function afterRead(work: () => void): void {
  * For an answer in chunks, while its headers are being told: from the next read on, what is nothing but whole chunks goes straight
  * to `take`, past undici's parser, which knows the last chunk and all else. The data is valid only during the call.
  */
-export function takeStraight(take: (data: Buffer) => void): void {
+export function takeStraight(take: Take): void {
   current?.takeStraight(take);
 }
 
@@ -62,7 +63,7 @@ export function takeStraight(take: (data: Buffer) => void): void {
 class Reads {
   readonly #socket: Socket;
   #unread: Buffer | null = null;
-  #take: (data: Buffer) => void = () => {};
+  #take: Take = () => {};
   /** Those of the answer that is being read; undefined where only the parser reads it. */
   #chunks: Chunks | undefined;
 
@@ -90,7 +91,7 @@ class Reads {
   }
 
   /** What is being taken holds an answer's headers. */
-  takeStraight(take: (data: Buffer) => void): void {
+  takeStraight(take: Take): void {
     this.#take = take;
     this.#chunks = new Chunks();
   }

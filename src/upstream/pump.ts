@@ -64,10 +64,10 @@ export class Pump implements BodySink {
     this.#resolve();
   }
 
-  data(chunk: Buffer): void {
+  data(bytes: Buffer, start: number, end: number): void {
     if (this.#hasEnded) return;
     try {
-      this.#splitter.push(chunk);
+      this.#splitter.push(bytes, start, end);
     } catch (thrown) {
       this.#end({ status: "failed", fault: faultOf(thrown) });
     }

@@ -57,9 +57,9 @@ export function readAll(body: Body, maxBytes: number): Promise<Received> {
     const chunks: Buffer[] = [];
     let length = 0;
     body.flow({
-      data: (chunk) => {
-        chunks.push(Buffer.from(chunk));
-        length += chunk.length;
+      data: (bytes, start, end) => {
+        chunks.push(Buffer.from(bytes.subarray(start, end)));
+        length += end - start;
         if (length > maxBytes) body.destroy();
       },
       over: (isWhole) => resolve({ bytes: Buffer.concat(chunks).subarray(0, maxBytes), isWhole }),

@@ -45,32 +45,32 @@ export class Splitter {
     this.#onPayload = onPayload;
   }
 
-  /** Takes one read. @throws EventTooLarge, and whatever the payload callback throws */
-  push(chunk: Buffer): void {
-    let from = 0;
-    if (this.#afterCr && chunk.length > 0) {
+  /** Takes what was read, `bytes[start..stop)`. @throws EventTooLarge, and whatever the payload callback throws */
+  push(bytes: Buffer, start = 0, stop = bytes.length): void {
+    let from = start;
+    if (this.#afterCr && from < stop) {
       this.#afterCr = false;
-      if (chunk[0] === LF) from = 1;
+      if (bytes[from] === LF) from++;
     }
     // Each is looked for again only once it has been passed: a body without one of them is scanned for it once.
-    let cr = chunk.indexOf(CR, from);
-    let lf = chunk.indexOf(LF, from);
-    while (from < chunk.length) {
-      if (cr !== -1 && cr < from) cr = chunk.indexOf(CR, from);
-      if (lf !== -1 && lf < from) lf = chunk.indexOf(LF, from);
-      const end = cr !== -1 && (lf === -1 || cr < lf) ? cr : lf;
-      if (end === -1) {
-        this.#keepLine(chunk, from);
+    let cr = find(bytes, CR, from, stop);
+    let lf = find(bytes, LF, from, stop);
+    while (from < stop) {
+      if (cr < from) cr = find(bytes, CR, from, stop);
+      if (lf < from) lf = find(bytes, LF, from, stop);
+      const end = Math.min(cr, lf);
+      if (end === stop) {
+        this.#keepLine(bytes, from, stop);
         break;
       }
-      this.#lineTo(chunk, from, end);
+      this.#lineTo(bytes, from, end);
       from = end + 1;
       if (end === cr) {
-        if (from === chunk.length) this.#afterCr = true;
-        else if (chunk[from] === LF) from++;
+        if (from === stop) this.#afterCr = true;
+        else if (bytes[from] === LF) from++;
       }
     }
-    this.#own(chunk);
+    this.#own(bytes);
   }
 
   /** The body is over: hands the event that its last lines leave open, if any, to `onPayload`. */
@@ -121,7 +121,7 @@ export class Splitter {
     if (!isBlank(data, start, end)) onPayload(data, start, end, isMultiline);
   }
 
-  #keepLine(bytes: Buffer, from: number, end = bytes.length): void {
+  #keepLine(bytes: Buffer, from: number, end: number): void {
     this.#checkSize(this.#lineLength + this.#dataEnd - this.#dataStart + end - from);
     this.#line = grown(this.#line, this.#lineLength, end - from);
     bytes.copy(this.#line, this.#lineLength, from, end);
@@ -157,6 +157,13 @@ export class Splitter {
     if (bytes > this.#maxEventBytes)
       throw new EventTooLarge(`one event is larger than ${this.#maxEventBytes} bytes`);
   }
+}
+
+/** Where `byte` stands in `bytes[from..stop)`; `stop` where it does not. */
+function find(bytes: Buffer, byte: number, from: number, stop: number): number {
+  // It looks past `stop`, but not far: either nothing is there, or the line end of a chunk's framing.
+  const at = bytes.indexOf(byte, from);
+  return at === -1 || at > stop ? stop : at;
 }
 
 /** Whether the line is a `data` field: `data:...`, or the field's bare name. */

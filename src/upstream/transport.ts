@@ -90,13 +90,13 @@ class Exchange implements Dispatcher.DispatchHandler {
     const body = decoded(plain, headers.get("content-encoding"));
     // A decoder holds the connection up where it falls behind, which only the parser knows how to do.
     if (body === plain && headers.get("transfer-encoding")?.toLowerCase() === "chunked")
-      takeStraight((chunk) => plain.take(chunk));
+      takeStraight((bytes, start, end) => plain.take(bytes, start, end));
     this.#body = plain;
     this.#resolve(new Answer(status, headers, this.#url, body));
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
-    this.#body?.take(chunk);
+    this.#body?.take(chunk, 0, chunk.length);
   }
 
   onResponseEnd(): void {

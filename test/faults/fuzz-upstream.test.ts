@@ -86,7 +86,7 @@ test("what an upstream sends, cut anywhere, through the pump", { timeout: 60 * S
         abort: () => body.finish("broken"),
       } as unknown as Dispatcher.DispatchController);
       const running = new Pump(body, dialect.translator(call), intake, call, limits).run();
-      for (const piece of pieces) body.take(piece);
+      for (const piece of pieces) body.take(piece, 0, piece.length);
       body.finish("whole");
       await inTime(`batch ${n} of the pump`, running);
       expect(ends).toHaveLength(1);
