@@ -12,8 +12,13 @@ const MAX_DIGITS = 5;
 
 /** Knows where the chunks of one body begin, while they are plain. */
 export class Chunks {
-  /** Bytes of a chunk and its line end that are still to come; negative once the framing was not plain, which is for good. */
+  /** Bytes of a chunk and its line end that are still to come; negative once the framing was not plain. */
   #left = 0;
+
+  /** False for good once they are not plain, which the last chunk is not. */
+  get arePlain(): boolean {
+    return this.#left >= 0;
+  }
 
   /**
    * Takes note of the body's next bytes, `bytes[from..end)`.

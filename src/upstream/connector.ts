@@ -10,6 +10,7 @@ import { Chunks, eachChunk } from "./chunks.ts";
 const READ_BYTES = 65_536;
 const FINAL = "HTTP/1.1 2";
 const BLANK_LINE = Buffer.from("\r\n\r\n");
+const NOBODY: Take = () => {};
 
 /** What is read from any socket, until the callback returns: whoever needs it for longer copies it. */
 const arrived = Buffer.allocUnsafeSlow(READ_BYTES);
@@ -63,9 +64,9 @@ export function takeStraight(take: Take): void {
 class Reads {
   readonly #socket: Socket;
   #unread: Buffer | null = null;
-  #take: Take = () => {};
   /** Those of the answer that is being read; undefined where only the parser reads it. */
   #chunks: Chunks | undefined;
+  #take: Take = NOBODY;
 
   constructor(socket: Socket) {
     this.#socket = socket;
@@ -81,7 +82,7 @@ class Reads {
   take(length: number): boolean {
     current = this;
     try {
-      if (this.#chunks?.follow(arrived, 0, length)) this.#straight(length);
+      if (this.#follow(arrived, 0, length)) this.#straight(length);
       else this.#parse(length);
     } finally {
       current = undefined;
@@ -105,8 +106,21 @@ class Reads {
     if (this.#chunks === before) return;
     // The headers may have begun in an earlier read, or follow those of an informational answer: where the body begins is not clear then.
     const start = bytes.toString("latin1", 0, FINAL.length) === FINAL ? bytes.indexOf(BLANK_LINE) : -1;
-    if (start === -1) this.#chunks = undefined;
-    else this.#chunks?.follow(bytes, start + BLANK_LINE.length, length);
+    if (start === -1) this.#leaveToParser();
+    else this.#follow(bytes, start + BLANK_LINE.length, length);
+  }
+
+  #follow(bytes: Buffer, from: number, end: number): boolean {
+    if (this.#chunks === undefined) return false;
+    const areWhole = this.#chunks.follow(bytes, from, end);
+    if (!this.#chunks.arePlain) this.#leaveToParser();
+    return areWhole;
+  }
+
+  /** An idle connection holds on to nothing of its last answer. */
+  #leaveToParser(): void {
+    this.#chunks = undefined;
+    this.#take = NOBODY;
   }
 
   #straight(length: number): void {
