@@ -73,7 +73,7 @@ export class Attempt implements Intake {
       return;
     }
     generation.answerHeaders = this.#headers;
-    generation.log.publish();
+    generation.log.publishLast();
     generation.finish(end);
   }
 

@@ -1,5 +1,5 @@
-import { randomBytes } from "node:crypto";
 import { type ErrorCode, Fault } from "./errors.ts";
+import { newId } from "./id.ts";
 import { type Budget, Log } from "./log.ts";
 import type {
   AttemptEnd,
@@ -15,8 +15,6 @@ import type {
   Transport,
 } from "./ports.ts";
 import { Reader } from "./reader.ts";
-
-const ID_BYTES = 18;
 
 export interface GenerationSpec {
   readonly endpoint: string;
@@ -42,7 +40,7 @@ const round = (ms: number): number => Math.round(ms * 1000) / 1000;
 
 /** One generation: its log, its readers, its state and its one ending. Times are monotonic milliseconds. */
 export class Generation {
-  readonly id = `gen_${randomBytes(ID_BYTES).toString("base64url")}`;
+  readonly id = newId();
   /** Unix seconds. */
   readonly created = Math.floor(Date.now() / 1000);
   readonly spec: GenerationSpec;

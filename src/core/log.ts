@@ -94,6 +94,11 @@ export class Log {
     this.#wake();
   }
 
+  /** Publishes what is staged with the ending, which must follow at once and wakes those that wait for both. */
+  publishLast(): void {
+    if (this.#ending === undefined) this.#head = this.#staged;
+  }
+
   /** Takes back what was staged and never published. Only before anything was published: an event's seq never changes. */
   discard(): void {
     if (this.#head !== 0) throw new Error("discard after publish");

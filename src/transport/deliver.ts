@@ -13,6 +13,9 @@ export interface Outlet {
   readonly isOpen: boolean;
   /** The position is told as it changes, and not only with a heartbeat. */
   readonly tellsPosition: boolean;
+  /** What is written until `letGo` leaves in one write. */
+  hold(): void;
+  letGo(): void;
   /** Writes events `after+1 .. last`. */
   events(after: number, last: number): void;
   queued(position: number): void;
@@ -112,7 +115,12 @@ export class Delivery {
   }
 
   #deliver(): void {
+    if (this.#isOver) return;
+    // Nothing more comes: the last events leave with the ending. Until then holding costs more than it saves.
+    const areLast = this.#generation.isEnded;
+    if (areLast) this.#outlet.hold();
     while (!this.#isOver && this.#step());
+    if (areLast) this.#outlet.letGo();
   }
 
   /** Does what can be done now; false when there is nothing more to do but wait. */

@@ -133,6 +133,7 @@ export class SseOutlet implements Outlet {
   #early: NodeJS.Timeout | undefined;
   /** The socket that is listened to: the answer may get it only once it has its turn. */
   #socket: Socket | undefined;
+  #held: Socket | null = null;
 
   constructor(generation: Generation, response: ServerResponse, options: SseOutletOptions) {
     this.#generation = generation;
@@ -156,12 +157,27 @@ export class SseOutlet implements Outlet {
     return this.#response.headersSent;
   }
 
+  hold(): void {
+    this.#held = this.#response.socket;
+    this.#held?.cork();
+  }
+
+  letGo(): void {
+    this.#held?.uncork();
+    this.#held = null;
+  }
+
   events(after: number, last: number): void {
+    if (this.isOpen) {
+      this.#write(after, last);
+      return;
+    }
+    // The headers leave with the first events.
+    const { socket } = this.#response;
+    socket?.cork();
     this.#open();
-    const chunk = this.#options.encoding.events(this.#generation, after, last);
-    if (chunk.isEmpty) return;
-    this.#listen();
-    writeChunk(this.#response, chunk);
+    this.#write(after, last);
+    socket?.uncork();
   }
 
   queued(position: number): void {
@@ -203,6 +219,13 @@ export class SseOutlet implements Outlet {
     clearTimeout(this.#early);
     this.#response.off("drain", this.#options.onDrain);
     this.#socket?.off("drain", this.#options.onDrain);
+  }
+
+  #write(after: number, last: number): void {
+    const chunk = this.#options.encoding.events(this.#generation, after, last);
+    if (chunk.isEmpty) return;
+    this.#listen();
+    writeChunk(this.#response, chunk);
   }
 
   /** What is written past the response fills the socket, and only the socket tells when it drains. */

@@ -89,6 +89,15 @@ export class Connection {
     return !this.#isClosing && this.#ws.readyState === this.#ws.OPEN;
   }
 
+  /** What is written until `letGo` leaves in one write. */
+  hold(): void {
+    this.#socket.cork();
+  }
+
+  letGo(): void {
+    this.#socket.uncork();
+  }
+
   send(message: object): void {
     this.#write(textFrame(message), true);
   }
@@ -231,6 +240,14 @@ export class WebSocketOutlet implements Outlet {
 
   get isOpen(): boolean {
     return this.#connection.isOpen;
+  }
+
+  hold(): void {
+    this.#connection.hold();
+  }
+
+  letGo(): void {
+    this.#connection.letGo();
   }
 
   events(after: number, last: number): void {

@@ -7,7 +7,8 @@ import type { Dialect, Translator } from "../dialect/dialect.ts";
 import { Health } from "./health.ts";
 import { Pump } from "./pump.ts";
 import { readAll, refusalOf } from "./refusal.ts";
-import { type Answer, fetchOver } from "./transport.ts";
+import { type Answer, type AnswerHeaders, exchange, type Head } from "./transport.ts";
+import { givenUp, unreached } from "./unreached.ts";
 import { Watchdog } from "./watchdog.ts";
 
 export interface OpenAiUpstreamOptions {
@@ -37,7 +38,7 @@ export interface Relayed {
   readonly body: Buffer;
 }
 
-/** The SDK's own clock, out of the way: ours rule. The largest delay that a timer takes. */
+/** The SDK's own clock, which it tells the upstream, out of the way: ours rule. The largest delay that a timer takes. */
 const NEVER_MS = 2_147_483_647;
 const RELAYED_HEADERS =
   /^(x-ratelimit-.*|retry-after(-ms)?|x-should-retry|openai-processing-ms|openai-version|openai-model)$/;
@@ -48,6 +49,8 @@ export class OpenAiUpstream implements Upstream {
   readonly #options: OpenAiUpstreamOptions;
   readonly #client: OpenAI;
   readonly #health: Health;
+  /** By path. */
+  readonly #heads = new Map<string, Promise<Head>>();
 
   constructor(options: OpenAiUpstreamOptions) {
     this.name = options.name;
@@ -94,7 +97,7 @@ export class OpenAiUpstream implements Upstream {
     signal: AbortSignal,
     body?: Uint8Array,
   ): Promise<Relayed> {
-    const answer = await this.#send(method, path, signal, body);
+    const answer = await this.#send(method === "get" ? "GET" : "POST", path, signal, body);
     const headers = relayable(answer.headers);
     if (!isSuccess(answer.status)) throw await refusalOf(answer.status, headers, answer.body);
     return { status: answer.status, headers, body: await this.#readWhole(answer) };
@@ -116,7 +119,7 @@ export class OpenAiUpstream implements Upstream {
   async #ask(call: Call, intake: Intake, signal: AbortSignal): Promise<Answer> {
     intake.sent();
     const path = call.endpoint.replace(/^\/v1/, "");
-    const answer = await this.#send("post", path, signal, call.body, call.headers);
+    const answer = await this.#send("POST", path, signal, call.body, call.headers);
     const headers = relayable(answer.headers);
     if (!isSuccess(answer.status)) throw await this.#refusal(answer, headers);
     intake.answered(headers);
@@ -135,7 +138,7 @@ export class OpenAiUpstream implements Upstream {
     intake: Intake,
     watchdog: Watchdog,
   ): Promise<void> {
-    const isJson = (answer.headers.get("content-type") ?? "").startsWith("application/json");
+    const isJson = (answer.headers["content-type"] ?? "").startsWith("application/json");
     if (call.stream && !isJson) {
       // The pump's own clocks take over.
       watchdog.stop();
@@ -162,36 +165,45 @@ export class OpenAiUpstream implements Upstream {
 
   /** Sends a request, and counts it once: by the status of its answer, or by why there is none. */
   async #send(
-    method: "get" | "post",
+    method: "GET" | "POST",
     path: string,
     signal: AbortSignal,
     body?: Uint8Array,
     more?: TraceHeaders,
   ): Promise<Answer> {
-    const headers = { ...more, "content-type": "application/json" };
-    const options = body === undefined ? {} : { body, headers };
-    const { observer } = this.#options;
+    const { observer, dispatcher } = this.#options;
     try {
-      const answer: unknown = await this.#client[method](path, { ...options, signal }).asResponse();
-      const { status, body: stream } = answer as Answer;
-      observer.upstreamAnswered(this.name, String(status));
-      // The SDK holds its abort callback weakly, so the body is given up here.
-      const destroy = (): void => stream.destroy();
-      signal.addEventListener("abort", destroy, { once: true });
-      if (signal.aborted) destroy();
-      return answer as Answer;
+      const head = await this.#head(method, path);
+      const sent = more === undefined ? head : { ...head, headers: { ...head.headers, ...more } };
+      const answer = await exchange(dispatcher, method, sent, body ?? null, signal);
+      observer.upstreamAnswered(this.name, String(answer.status));
+      return answer;
     } catch (thrown) {
       const fault = signal.aborted ? givenUp(signal) : unreached(thrown);
       observer.upstreamAnswered(this.name, fault.code);
       throw fault;
     }
   }
+
+  /** The SDK makes the same of each request to a path: it is asked once. Only the paths of posts are few. */
+  #head(method: "GET" | "POST", path: string): Promise<Head> {
+    if (method === "GET") return headOf(this.#client, "get", path);
+    let head = this.#heads.get(path);
+    if (head === undefined) {
+      head = headOf(this.#client, "post", path);
+      this.#heads.set(path, head);
+    }
+    return head;
+  }
 }
 
-/** Why a request was given up: the reason that its signal was aborted with. */
-function givenUp({ reason }: AbortSignal): Fault {
-  if (reason instanceof Fault) return reason;
-  return new Fault((reason as Error).name === "TimeoutError" ? "upstream_timeout" : "cancelled");
+/** Where the SDK sends a request, and with which headers. No body goes through it: it would cost a copy or a parse. */
+async function headOf(client: OpenAI, method: "get" | "post", path: string): Promise<Head> {
+  const headers = method === "get" ? {} : { "content-type": "application/json" };
+  const { req, url } = await client.buildRequest({ method, path, headers });
+  const { origin, pathname, search } = new URL(url);
+  const all = { ...Object.fromEntries(req.headers), "accept-encoding": "identity" };
+  return { origin, path: pathname + search, headers: all };
 }
 
 /** A stream was asked for and a JSON body came: an error in it is told, anything else is no stream. */
@@ -216,7 +228,6 @@ function newClient(options: OpenAiUpstreamOptions): OpenAI {
     maxRetries: 0,
     timeout: NEVER_MS,
     logLevel: "off",
-    fetch: fetchOver(options.dispatcher),
   });
 }
 
@@ -231,32 +242,10 @@ function withoutOpenAiVariables<T>(make: () => T): T {
   }
 }
 
-function relayable(headers: Headers): Readonly<Record<string, string>> {
+function relayable(headers: AnswerHeaders): Readonly<Record<string, string>> {
   const kept: Record<string, string> = {};
-  for (const [name, value] of headers) if (RELAYED_HEADERS.test(name)) kept[name] = value;
-  const requestId = headers.get("x-request-id");
-  if (requestId !== null) kept["x-upstream-request-id"] = requestId;
+  for (const name in headers) if (RELAYED_HEADERS.test(name)) kept[name] = headers[name] as string;
+  const requestId = headers["x-request-id"];
+  if (requestId !== undefined) kept["x-upstream-request-id"] = requestId;
   return kept;
-}
-
-/** Codes of a connection that was there and broke before the answer. */
-const BROKEN = new Set(["ECONNRESET", "EPIPE", "UND_ERR_SOCKET", "UND_ERR_DESTROYED", "UND_ERR_CLOSED"]);
-
-/** The fault for a request that got no answer. */
-function unreached(thrown: unknown): Fault {
-  if (thrown instanceof Fault) return thrown;
-  const code = codeOf(thrown);
-  if (code !== undefined && BROKEN.has(code)) return new Fault("upstream_disconnected", { cause: thrown });
-  const message = `The upstream could not be reached${code === undefined ? "" : ` (${code})`}.`;
-  return new Fault("upstream_unreachable", { message, cause: thrown });
-}
-
-/** The first system or undici error code along the chain of causes. */
-function codeOf(thrown: unknown): string | undefined {
-  for (let error = thrown; error instanceof Error; error = error.cause) {
-    const { code } = error as NodeJS.ErrnoException;
-    if (typeof code === "string") return code;
-    if (error instanceof AggregateError) return codeOf(error.errors[0]);
-  }
-  return undefined;
 }

@@ -1,6 +1,6 @@
 /**
- * The transport under the SDK: its `fetch`, over undici's dispatcher. No web stream and no Node stream, no decoding: the caller
- * takes the body as it comes.
+ * Requests to upstreams over undici's dispatcher. No web stream and no Node stream, no decoding: the caller takes the body as it
+ * comes.
  */
 import type { Transform } from "node:stream";
 import { createBrotliDecompress, createGunzip, createInflate, createZstdDecompress } from "node:zlib";
@@ -8,21 +8,21 @@ import { Agent, type Dispatcher } from "undici";
 import { type Body, DecodedBody, ResponseBody } from "./body.ts";
 import { newConnector, takeStraight } from "./connector.ts";
 
-/** As much of a `Response` as the SDK reads. */
-export class Answer {
-  /** Always true: the SDK then hands refusals to us whole, instead of an error without the body's bytes. */
-  readonly ok = true;
-  readonly status: number;
-  readonly headers: Headers;
-  readonly url: string;
-  readonly body: Body;
+/** By their lower-case names. */
+export type AnswerHeaders = Readonly<Record<string, string>>;
 
-  constructor(status: number, headers: Headers, url: string, body: Body) {
-    this.status = status;
-    this.headers = headers;
-    this.url = url;
-    this.body = body;
-  }
+export interface Answer {
+  readonly status: number;
+  readonly headers: AnswerHeaders;
+  readonly body: Body;
+}
+
+/** Where requests go, and with which headers. */
+export interface Head {
+  readonly origin: string;
+  /** With its query. */
+  readonly path: string;
+  readonly headers: Readonly<Record<string, string>>;
 }
 
 /**
@@ -33,50 +33,43 @@ export function newDispatcher(allowH2: boolean): Dispatcher {
   return new Agent({ headersTimeout: 0, bodyTimeout: 0, allowH2, connect: newConnector(allowH2) });
 }
 
-/** A `fetch` for the SDK. Rejects with undici's error, or with the signal's reason, where no answer came. */
-export function fetchOver(dispatcher: Dispatcher): typeof fetch {
-  const fetchAnswer = (url: string | URL | Request, init: RequestInit = {}): Promise<Answer> =>
-    new Promise((resolve, reject) => {
-      const { origin, pathname, search } = new URL(String(url));
-      const options: Dispatcher.DispatchOptions = {
-        origin,
-        path: pathname + search,
-        method: (init.method ?? "GET") as Dispatcher.HttpMethod,
-        headers: outgoing(init.headers),
-        body: (init.body ?? null) as Buffer | string | null,
-      };
-      dispatcher.dispatch(options, new Exchange(String(url), init.signal ?? undefined, resolve, reject));
-    });
-  // The SDK reads of a Response only what Answer has.
-  return fetchAnswer as unknown as typeof fetch;
+/**
+ * Sends one request. The signal gives it up in every state, its answer's body included.
+ * Rejects with undici's error, or with the signal's reason, where no answer came.
+ */
+export function exchange(
+  dispatcher: Dispatcher,
+  method: "GET" | "POST",
+  head: Head,
+  body: Uint8Array | null,
+  signal: AbortSignal,
+): Promise<Answer> {
+  return new Promise((resolve, reject) => {
+    signal.throwIfAborted();
+    const options = { origin: head.origin, path: head.path, method, headers: head.headers, body };
+    dispatcher.dispatch(options, new Exchange(signal, resolve, reject));
+  });
 }
 
 /** One request and its answer. */
 class Exchange implements Dispatcher.DispatchHandler {
-  readonly #url: string;
-  readonly #signal: AbortSignal | undefined;
+  readonly #signal: AbortSignal;
   readonly #resolve: (answer: Answer) => void;
   readonly #reject: (thrown: unknown) => void;
   readonly #abort = (): void => this.#giveUp();
   #controller: Dispatcher.DispatchController | undefined;
   #body: ResponseBody | undefined;
 
-  constructor(
-    url: string,
-    signal: AbortSignal | undefined,
-    resolve: (answer: Answer) => void,
-    reject: (thrown: unknown) => void,
-  ) {
-    this.#url = url;
+  constructor(signal: AbortSignal, resolve: (answer: Answer) => void, reject: (thrown: unknown) => void) {
     this.#signal = signal;
     this.#resolve = resolve;
     this.#reject = reject;
-    signal?.addEventListener("abort", this.#abort, { once: true });
+    signal.addEventListener("abort", this.#abort, { once: true });
   }
 
   onRequestStart(controller: Dispatcher.DispatchController): void {
     this.#controller = controller;
-    if (this.#signal?.aborted) this.#giveUp();
+    if (this.#signal.aborted) this.#giveUp();
   }
 
   onResponseStart(
@@ -87,12 +80,12 @@ class Exchange implements Dispatcher.DispatchHandler {
     if (status < 200) return;
     const headers = incoming(raw);
     const plain = new ResponseBody(controller);
-    const body = decoded(plain, headers.get("content-encoding"));
+    const body = decoded(plain, headers["content-encoding"]);
     // A decoder holds the connection up where it falls behind, which only the parser knows how to do.
-    if (body === plain && headers.get("transfer-encoding")?.toLowerCase() === "chunked")
+    if (body === plain && headers["transfer-encoding"]?.toLowerCase() === "chunked")
       takeStraight((bytes, start, end) => plain.take(bytes, start, end));
     this.#body = plain;
-    this.#resolve(new Answer(status, headers, this.#url, body));
+    this.#resolve({ status, headers, body });
   }
 
   onResponseData(_controller: Dispatcher.DispatchController, chunk: Buffer): void {
@@ -112,25 +105,21 @@ class Exchange implements Dispatcher.DispatchHandler {
 
   /** Before it was sent there is nothing to abort yet: it is given up when its turn comes. */
   #giveUp(): void {
-    const { reason } = this.#signal as AbortSignal;
+    const { reason } = this.#signal;
     this.#reject(reason);
     this.#controller?.abort(reason);
   }
 
   #release(): void {
-    this.#signal?.removeEventListener("abort", this.#abort);
+    this.#signal.removeEventListener("abort", this.#abort);
   }
 }
 
-function outgoing(headers: RequestInit["headers"]): Record<string, string> {
-  const plain = Object.fromEntries(new Headers(headers));
-  return { ...plain, "accept-encoding": "identity" };
-}
-
-function incoming(raw: Record<string, string | string[] | undefined>): Headers {
-  const headers = new Headers();
-  for (const [name, value] of Object.entries(raw)) {
-    if (value !== undefined) headers.set(name, Array.isArray(value) ? value.join(", ") : value);
+function incoming(raw: Record<string, string | string[] | undefined>): AnswerHeaders {
+  const headers: Record<string, string> = {};
+  for (const name in raw) {
+    const value = raw[name];
+    if (value !== undefined) headers[name] = Array.isArray(value) ? value.join(", ") : value;
   }
   return headers;
 }
@@ -144,7 +133,7 @@ const DECODERS: Record<string, () => Transform> = {
 };
 
 /** The body without its content encoding: identity was asked for, but some servers compress all the same. */
-function decoded(body: ResponseBody, encoding: string | null): Body {
+function decoded(body: ResponseBody, encoding: string | undefined): Body {
   const decoder = DECODERS[(encoding ?? "").trim().toLowerCase()];
   return decoder === undefined ? body : new DecodedBody(body, decoder());
 }

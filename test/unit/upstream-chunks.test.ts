@@ -6,7 +6,7 @@ import fc from "fast-check";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { Chunks, eachChunk } from "../../src/upstream/chunks.ts";
 import { type Received, readAll } from "../../src/upstream/refusal.ts";
-import { type Answer, fetchOver, newDispatcher } from "../../src/upstream/transport.ts";
+import { exchange, newDispatcher } from "../../src/upstream/transport.ts";
 
 interface Part {
   readonly data: Buffer;
@@ -129,9 +129,10 @@ afterAll(async () => {
 
 async function received(...next: Buffer[]): Promise<Received> {
   pieces = next;
-  const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}/`;
-  const answered: unknown = await fetchOver(dispatcher)(url);
-  return readAll((answered as Answer).body, 1_000_000);
+  const origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  const head = { origin, path: "/", headers: {} };
+  const { body } = await exchange(dispatcher, "GET", head, null, new AbortController().signal);
+  return readAll(body, 1_000_000);
 }
 
 it("bodies come whole over one connection, however they are cut", { timeout: 60_000 }, async () => {

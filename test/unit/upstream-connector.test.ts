@@ -3,7 +3,7 @@ import { randomBytes } from "node:crypto";
 import { gzipSync } from "node:zlib";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { readAll } from "../../src/upstream/refusal.ts";
-import { type Answer, fetchOver, newDispatcher } from "../../src/upstream/transport.ts";
+import { exchange, newDispatcher } from "../../src/upstream/transport.ts";
 import { type PlainUpstream, startPlainUpstream } from "../support/plain-upstream.ts";
 
 const BYTES = 8_388_608;
@@ -27,8 +27,10 @@ afterAll(async () => {
 });
 
 async function echoed(text: string): Promise<Buffer> {
-  const fetched: unknown = await fetchOver(dispatcher)(upstream.url, { method: "POST", body: text });
-  return (await readAll((fetched as Answer).body, 2 * BYTES)).bytes;
+  const { origin, pathname: path } = new URL(upstream.url);
+  const head = { origin, path, headers: {} };
+  const { body } = await exchange(dispatcher, "POST", head, Buffer.from(text), new AbortController().signal);
+  return (await readAll(body, 2 * BYTES)).bytes;
 }
 
 it.each(["z", "p"])("many at once keep their own bytes, in order (%s)", async (kind) => {
