@@ -24,6 +24,9 @@ const [streams, pace, rounds, seconds] = [values.streams, values.pace, values.ro
   Number,
 ) as [number, number, number, number];
 
+/** Shorter than the scenarios': the whole is to take twenty seconds. */
+const RAMP_MS = 300;
+
 const subjects = subjectsNamed(values.subjects.split(","));
 for (const { name, missing } of subjects) {
   const why = missing?.();
@@ -32,7 +35,7 @@ for (const { name, missing } of subjects) {
 const rig = await startRig();
 const bench = { rig, rounds, seconds: 1, isStopped: () => false, tell: () => {} };
 const all = await interleaved(bench, subjects, [streams], (subject, running) =>
-  steadily(subject, running, { streams, pace, seconds }),
+  steadily(subject, running, { streams, pace, seconds, rampMs: RAMP_MS }),
 ).finally(() => rig.stop());
 
 const pinning =

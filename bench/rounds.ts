@@ -78,7 +78,7 @@ async function turns(
   return all;
 }
 
-const RAMP_MS = 300;
+const RAMP_MS = 1000;
 const SETTLE_MS = 200;
 /** Streams go on for so long after the window. Milliseconds. */
 const SLACK_MS = 150;
@@ -89,15 +89,17 @@ export interface Steady {
   readonly pace: number;
   readonly seconds: number;
   readonly rampMs?: number;
+  /** Between the last start and the window. */
+  readonly settleMs?: number;
 }
 
 /** Streams at a steady pace, over all of the window. */
 export function steadily(subject: Subject, running: Running, steady: Steady): Step {
-  const { streams, pace, seconds, rampMs = RAMP_MS } = steady;
-  const events = Math.ceil(pace * (seconds + (rampMs + SETTLE_MS + SLACK_MS) / 1000));
+  const { streams, pace, seconds, rampMs = RAMP_MS, settleMs = SETTLE_MS } = steady;
+  const events = Math.ceil(pace * (seconds + (rampMs + settleMs + SLACK_MS) / 1000));
   return {
     plan: { ...basics(subject, running), streams, pace, events, rampMs },
-    timing: { settleMs: SETTLE_MS, seconds, endMs: 10_000 },
+    timing: { settleMs, seconds, endMs: 10_000 },
   };
 }
 

@@ -22,7 +22,10 @@ const PACES = new Map([
   [2000, 5],
 ]);
 const SECONDS = 2;
-const RAMP_MS = 1000;
+/** Streams start over so long, and longer where they are many: what starting them leaves behind is not what a chunk costs. */
+const LEAST_RAMP_MS = 1000;
+const RAMP_MS_A_STREAM = 2;
+const SETTLE_MS = 500;
 const NAMES = ["nginx", "pipe", "sluice-sse", "sluice-ws", "sluice-ws50"];
 /** Descriptors that a proxy needs beside two for each stream. */
 const SPARE = 200;
@@ -32,7 +35,13 @@ export async function scale(bench: Bench): Promise<Section> {
   const points = [...PACES.keys()].filter((streams) => 2 * streams + SPARE <= limit);
   const seconds = SECONDS * bench.seconds;
   const all = await interleaved(bench, subjectsNamed(NAMES), points, (subject, running, streams) =>
-    steadily(subject, running, { streams, pace: PACES.get(streams) ?? 1, seconds, rampMs: RAMP_MS }),
+    steadily(subject, running, {
+      streams,
+      pace: PACES.get(streams) ?? 1,
+      seconds,
+      rampMs: Math.max(LEAST_RAMP_MS, streams * RAMP_MS_A_STREAM),
+      settleMs: SETTLE_MS,
+    }),
   );
   const names = [...new Set(all.map(({ subject }) => subject.name))];
   const cpuAt = (name: string, point: number): number[] => {

@@ -17,7 +17,7 @@ import { subjectsNamed } from "../subjects/index.ts";
 
 const STREAMS = 200;
 const PACE = 50;
-const SECONDS = 2;
+const SECONDS = 3;
 const NAMES = [
   "direct",
   "nginx",

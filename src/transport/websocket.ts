@@ -23,12 +23,12 @@ const CLOSE_PATIENCE_MS = 1000;
 const MAX_OWED = 1000;
 /** Frames are joined up to this size, and for so long at most. Milliseconds. */
 const MAX_HELD_BYTES = 65_536;
-const JOIN_MS = 2;
+const JOIN_MS = 4;
 
 /**
  * One WebSocket connection. Frames are written to the socket directly, in order with those of `ws`, which without compression
  * writes synchronously. On a connection that carries several streams, what comes within a turn of the event loop, or within
- * two milliseconds of the last write, leaves in one write: there a write costs more than all else. A lone stream's frames leave at once.
+ * four milliseconds of the last write, leaves in one write: there a write costs more than all else. A lone stream's frames leave at once.
  */
 export class Connection {
   readonly #ws: WebSocket;
