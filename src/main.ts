@@ -1,6 +1,5 @@
 #!/usr/bin/env node
 /** The command `sluice`: settings to a running gateway, signals to its end. */
-import { availableParallelism } from "node:os";
 import { setFlagsFromString } from "node:v8";
 import type { Logger } from "pino";
 import { pino } from "pino";
@@ -38,15 +37,10 @@ function read(args: readonly string[]): Command | undefined {
   }
 }
 
-/** What V8's garbage collector leaves to other threads, as far as that can be changed in a running process. */
-const HELPED_BY_THREADS = ["concurrent-marking", "concurrent-sweeping", "parallel-scavenge"];
-
 async function serve(config: Config): Promise<void> {
   // V8's young generation has grown while the modules were loaded, and would grow on with every stream. What an event leaves
   // there is garbage within a turn: more room buys nothing, and costs some 20 KB of memory for each stream.
   setFlagsFromString("--semi-space-growth-factor=1");
-  // With one core, helper threads do not help: while they mark, the event loop gets a fifth of it for a tenth of a second.
-  if (availableParallelism() === 1) for (const flag of HELPED_BY_THREADS) setFlagsFromString(`--no-${flag}`);
   const logger = newLogger(config);
   crashCleanly(logger);
   const server = await startServer(config, logger, version).catch((thrown: unknown) => {
