@@ -24,7 +24,7 @@ const [streams, pace, rounds, seconds] = [values.streams, values.pace, values.ro
   Number,
 ) as [number, number, number, number];
 
-/** Shorter than the scenarios': the whole is to take twenty seconds. */
+/** Shorter than the scenarios': the whole is to stay under a minute. */
 const RAMP_MS = 300;
 
 const subjects = subjectsNamed(values.subjects.split(","));

@@ -51,7 +51,7 @@ const ROOMS: Readonly<Record<string, Room>> = {
   dialect: { ours: ["core"], packages: [] },
   upstream: {
     ours: ["core", "dialect"],
-    // undici under the SDK, and a circuit breaker for an upstream's health.
+    // undici, which sends what the SDK has made, and a circuit breaker for an upstream's health.
     packages: [
       "openai in openai",
       "undici in transport",

@@ -137,6 +137,18 @@ describe("the ending", () => {
     expect([log.head, log.lastSeq]).toEqual([0, 1]);
   });
 
+  it("wakes those that wait once, for it and for what was published with it", () => {
+    const log = published("a");
+    const seen: [number, boolean][] = [];
+    log.wait(() => seen.push([log.head, log.ending !== undefined]));
+    appendTo(log, "b");
+    log.publishLast();
+    expect(seen).toEqual([]);
+    log.end(ending());
+    expect(seen).toEqual([[2, true]]);
+    expect(payloadsOf(log)).toEqual(["a", "b"]);
+  });
+
   it("comes once: a second changes nothing", () => {
     const log = published("a");
     const first = ending();
