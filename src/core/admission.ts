@@ -62,7 +62,7 @@ const HOLD_WEIGHT = 0.1;
 export class Admission<T extends Target = Target> {
   readonly #limits: AdmissionLimits;
   readonly #line = new Line();
-  readonly #queue: PQueue<Line, PlaceOptions & { signal: AbortSignal }>;
+  readonly #queue: PQueue<Line, PlaceOptions & { signal?: AbortSignal }>;
   /** Leases out, by key and by target. */
   readonly #byKey = new Map<string, number>();
   readonly #byTarget = new Map<string, number>();
@@ -100,7 +100,10 @@ export class Admission<T extends Target = Target> {
    * @throws Fault `queue_full` or, at the key's own limit, `rate_limited` where neither is left
    */
   enter(request: AdmissionRequest<T>): Place<T> {
-    if (this.#mustWait(request)) this.#checkRoom(request);
+    const mustWait = this.#mustWait(request);
+    if (mustWait) this.#checkRoom(request);
+    // p-queue learns a moment later of a slot that was given back.
+    if (!mustWait && this.#queue.pending < this.#limits.maxConcurrency) return this.#enterAtOnce(request);
     const id = String(this.#nextId++);
     const waiting = new AbortController();
     return {
@@ -111,6 +114,15 @@ export class Admission<T extends Target = Target> {
         if (this.#line.position(id) !== undefined) waiting.abort(fault);
       },
     };
+  }
+
+  /** A slot is free and nobody stands before it: p-queue starts it within the call, so that it needs no deadline and no signal. */
+  #enterAtOnce(request: AdmissionRequest<T>): Place<T> {
+    const granted = new Promise<Lease<T>>((resolve, reject) => {
+      const hold: Run = () => new Promise<void>((release) => resolve(this.#lease(request, release)));
+      this.#queue.add(hold, { key: request.key }).catch(reject);
+    });
+    return { granted, position: () => undefined, leave: () => {} };
   }
 
   /** Seconds after which a refused client may find room, from how long slots have been held of late. */

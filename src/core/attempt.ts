@@ -46,7 +46,7 @@ export class Attempt implements Intake {
     this.#headers = headers;
   }
 
-  append(bytes: Uint8Array, start: number, end: number, flags: number): void {
+  append(bytes: Buffer, start: number, end: number, flags: number): void {
     const generation = this.#generation;
     if (this.#end !== undefined || generation.isEnded) return;
     generation.log.append(bytes, start, end, flags);

@@ -75,6 +75,7 @@ export class Gateway {
     ports.store.onForgotten((generation) => {
       this.#idempotency.forget(generation);
       for (const forgotten of this.#forgotten) forgotten(generation);
+      generation.forget();
     });
   }
 

@@ -67,6 +67,7 @@ export class Generation {
   #endedAt: number | undefined;
   #readers = 0;
   #hadReader = false;
+  #isForgotten = false;
   /** There is a reader whose first content still has to be timed. */
   #isFirstUntimed = false;
   #grace: NodeJS.Timeout | undefined;
@@ -124,8 +125,9 @@ export class Generation {
     };
   }
 
-  /** Adds a reader. Every `join` is ended by the reader's `leave`. */
+  /** Adds a reader. Every `join` is ended by the reader's `leave`. @throws Fault `generation_not_found` when its events are gone */
   join(transport: Transport, isFirstHand: boolean): Reader {
+    if (this.log.isReleased) throw new Fault("generation_not_found");
     this.#readers++;
     this.#hadReader = true;
     clearTimeout(this.#grace);
@@ -195,9 +197,23 @@ export class Generation {
   /** A reader is gone. */
   left(): void {
     this.#readers--;
+    if (this.#isForgotten) this.#letGo();
     if (this.#readers > 0 || this.isEnded) return;
     if (this.spec.policy === "cancel") this.cancel("disconnected");
     else this.#startGrace();
+  }
+
+  /** Its retention has passed: nobody finds it any more, and its log goes when the last reader has. */
+  forget(): void {
+    this.#isForgotten = true;
+    this.#letGo();
+  }
+
+  /** Not at once: whoever found it in this turn may still join. */
+  #letGo(): void {
+    setImmediate(() => {
+      if (this.#readers === 0) this.log.release();
+    });
   }
 
   get phase(): "queued" | "before_first_token" | "streaming" {

@@ -1,11 +1,12 @@
 import { Fault } from "./errors.ts";
 import type { Ending } from "./ports.ts";
+import { giveSlab, SLAB_BYTES, takeSlab } from "./slabs.ts";
 
+/** A slab is as large as all before it together, from this up to the largest: at most half of a log's memory stands empty. */
 const FIRST_SLAB_BYTES = 4096;
-/** A slab is as large as all before it together, up to this: at most half of a log's memory stands empty. */
-const SLAB_BYTES = 65_536;
 /** Columns of one row of the index: slab, start, end, flags. */
 const COLUMNS = 4;
+const ROW_BYTES = COLUMNS * Uint32Array.BYTES_PER_ELEMENT;
 const FIRST_ROWS = 64;
 
 /** A tally of bytes that several logs share. */
@@ -25,7 +26,9 @@ export class Log {
   readonly #slabs: Buffer[] = [];
   /** Bytes in use of the last slab. */
   #fill = 0;
-  #rows = new Uint32Array(FIRST_ROWS * COLUMNS);
+  /** The index, and the slab in which it lies. */
+  #rowSlab = takeSlab(FIRST_ROWS * ROW_BYTES);
+  #rows = rowsIn(this.#rowSlab);
   #staged = 0;
   #head = 0;
   #bytes = 0;
@@ -75,12 +78,12 @@ export class Log {
    * Stages a copy of `source[start..end)` as the next event.
    * @throws Fault `log_limit` when the log would outgrow its bound; nothing is staged then
    */
-  append(source: Uint8Array, start: number, end: number, flags: number): void {
+  append(source: Buffer, start: number, end: number, flags: number): void {
     const length = end - start;
     if (this.#bytes + length > this.#maxBytes) throw new Fault("log_limit");
     if (this.#ending !== undefined) throw new Error("append after the ending");
     const slab = this.#room(length);
-    slab.set(start === 0 && end === source.length ? source : source.subarray(start, end), this.#fill);
+    source.copy(slab, this.#fill, start, end);
     this.#index(this.#fill, this.#fill + length, flags);
     this.#fill += length;
     this.#bytes += length;
@@ -105,8 +108,7 @@ export class Log {
     this.#budget.used -= this.#bytes;
     this.#bytes = 0;
     this.#staged = 0;
-    this.#slabs.length = 0;
-    this.#fill = 0;
+    this.#giveSlabs();
   }
 
   /** Ends the log. What is staged and not published by then is lost. @returns false where it had ended before */
@@ -117,6 +119,20 @@ export class Log {
     this.#budget.used -= this.#bytes;
     this.#wake();
     return true;
+  }
+
+  /** Gives its memory back. Only once it has ended, and nobody reads it any more: its events are gone. */
+  release(): void {
+    if (this.#ending === undefined) throw new Error("release before the ending");
+    if (this.isReleased) return;
+    this.#giveSlabs();
+    giveSlab(this.#rowSlab);
+    this.#rows = NO_ROWS;
+  }
+
+  /** It has no events any more, and must not be read. */
+  get isReleased(): boolean {
+    return this.#rows === NO_ROWS;
   }
 
   /**
@@ -227,8 +243,7 @@ export class Log {
     const current = this.#slabs.at(-1);
     if (current !== undefined && current.length - this.#fill >= length) return current;
     const size = Math.min(Math.max(this.#bytes, FIRST_SLAB_BYTES), SLAB_BYTES);
-    // Never from Node's shared pool: a slab lives as long as its log and would pin a pool page of others.
-    const slab = Buffer.allocUnsafeSlow(Math.max(size, length));
+    const slab = takeSlab(Math.max(size, length));
     this.#slabs.push(slab);
     this.#fill = 0;
     return slab;
@@ -236,15 +251,30 @@ export class Log {
 
   #index(start: number, end: number, flags: number): void {
     const row = this.#staged * COLUMNS;
-    if (row === this.#rows.length) {
-      const grown = new Uint32Array(this.#rows.length * 2);
-      grown.set(this.#rows);
-      this.#rows = grown;
-    }
+    if (row === this.#rows.length) this.#growRows();
     this.#rows[row] = this.#slabs.length - 1;
     this.#rows[row + 1] = start;
     this.#rows[row + 2] = end;
     this.#rows[row + 3] = flags;
     this.#staged++;
   }
+
+  #growRows(): void {
+    const outgrown = this.#rowSlab;
+    this.#rowSlab = takeSlab(outgrown.length * 2);
+    outgrown.copy(this.#rowSlab);
+    this.#rows = rowsIn(this.#rowSlab);
+    giveSlab(outgrown);
+  }
+
+  #giveSlabs(): void {
+    for (const slab of this.#slabs) giveSlab(slab);
+    this.#slabs.length = 0;
+    this.#fill = 0;
+  }
 }
+
+const NO_ROWS = new Uint32Array(0);
+
+const rowsIn = ({ buffer, byteOffset, length }: Buffer): Uint32Array =>
+  new Uint32Array(buffer, byteOffset, length / Uint32Array.BYTES_PER_ELEMENT);

@@ -193,7 +193,7 @@ export interface Intake {
   /** The upstream accepted: status 200 and these headers, already reduced to those that may be relayed. */
   answered(headers: Readonly<Record<string, string>>): void;
   /** Takes one event's payload, `bytes[start..end)`, copying it. Throws `log_limit` when the log is full. */
-  append(bytes: Uint8Array, start: number, end: number, flags: number): void;
+  append(bytes: Buffer, start: number, end: number, flags: number): void;
   /** One read of the upstream has been taken in: show it to the readers. */
   flush(): void;
   /** Content has come: the attempt is the one that readers see. */

@@ -33,9 +33,10 @@ class Model {
 
   constructor(bytes: Buffer) {
     this.length = bytes.length;
-    const whole = bytes.length & ~3;
-    this.#words = Int32Array.from({ length: whole / 4 }, (_, index) => bytes.readInt32LE(index * 4));
-    this.#rest = Uint8Array.from(bytes.subarray(whole));
+    const words = new Int32Array(bytes.length >> 2);
+    for (let index = 0; index < words.length; index++) words[index] = bytes.readInt32LE(index * 4);
+    this.#words = words;
+    this.#rest = new Uint8Array(bytes.subarray(words.length * 4));
   }
 
   /** Whether they stand at `at`. */

@@ -35,10 +35,11 @@ const named = (reply: FastifyReply, generation: Generation): Record<string, stri
 
 /** Streams events until the ending, the reader's departure or, with `untilNow`, what is there now. */
 export function followAsEvents(reply: FastifyReply, generation: Generation, follow: Follow): void {
+  // Before the answer is out of Fastify's hands: what is thrown here is answered by it.
+  const reader = generation.join("sse", follow.isFirstHand);
   reply.hijack();
   const response = reply.raw;
   const ids = (): Record<string, string> => named(reply, generation);
-  const reader = generation.join("sse", follow.isFirstHand);
   const outlet = new SseOutlet(generation, response, {
     encoding: follow.encoding,
     tellsPosition: follow.tellsPosition,
@@ -76,9 +77,9 @@ export async function answerWhole(
   isFirstHand: boolean,
   { writeStallMs }: DeliveryLimits,
 ): Promise<void> {
+  const reader = generation.join("json", isFirstHand);
   reply.hijack();
   const response = reply.raw;
-  const reader = generation.join("json", isFirstHand);
   response.on("close", () => reader.leave(true));
   if (response.destroyed) reader.leave(true);
   await generation.ended;
@@ -91,7 +92,8 @@ function sendWhole(reply: FastifyReply, generation: Generation, reader: Reader):
   const ids = named(reply, generation);
   if (log.head === 0) writeFault(reply.raw, log.ending?.fault ?? new Fault("internal_error"), ids);
   else if (!reply.raw.destroyed) {
-    const body = log.payload(1);
+    // A copy: the socket may still hold it when the log is gone.
+    const body = Buffer.from(log.payload(1));
     const headers = { ...generation.answerHeaders, "content-type": "application/json", ...ids };
     reply.raw.writeHead(200, { ...headers, "content-length": body.length });
     reply.raw.end(body);

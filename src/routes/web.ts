@@ -56,6 +56,8 @@ export async function buildWeb(options: WebOptions): Promise<Web> {
   const { house } = options;
   const app = fastify({
     loggerInstance: options.logger,
+    // One made for each request costs more than its routing; the lines that name a request do so themselves.
+    childLoggerFactory: (logger) => logger,
     http: {
       shouldUpgradeCallback: isWebSocket,
       headersTimeout: HEADERS_TIMEOUT_MS,
@@ -100,7 +102,8 @@ function parseBodies(app: FastifyInstance): void {
 function reportFaults(app: FastifyInstance, house: House): void {
   app.setErrorHandler((thrown, request, reply) => {
     const fault = faultOf(thrown);
-    if (fault.code === "internal_error") request.log.error(thrownAt(fault.cause ?? fault), "internal error");
+    if (fault.code === "internal_error")
+      request.log.error({ reqId: request.id, ...thrownAt(fault.cause ?? fault) }, "internal error");
     const { creates } = request.routeOptions.config;
     if (creates !== undefined && !isResume(request)) {
       const origin = originOf(house, request);

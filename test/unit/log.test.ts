@@ -288,7 +288,7 @@ describe("reading", () => {
           if (now === "publish") log.publish();
           else if (now === "pause") await turn();
           else if ("append" in now) {
-            log.append(now.append, 0, now.append.length, 0);
+            log.append(Buffer.from(now.append), 0, now.append.length, 0);
             all.push(Buffer.from(now.append).toString("hex"));
           } else {
             const after = now.from % (log.head + 1);
