@@ -40,6 +40,12 @@ class ChatTranslator implements Translator {
     this.#withholdUsage = call.withholdUsage;
   }
 
+  repeat(bytes: Buffer, start: number, end: number, intake: Intake): boolean {
+    if (!this.#likeness.matches(bytes, start, end)) return false;
+    intake.append(bytes, start, end, CONTENT);
+    return true;
+  }
+
   frame(
     bytes: Buffer,
     start: number,
@@ -47,10 +53,7 @@ class ChatTranslator implements Translator {
     isMultiline: boolean,
     intake: Intake,
   ): AttemptEnd | undefined {
-    if (!isMultiline && this.#likeness.matches(bytes, start, end)) {
-      intake.append(bytes, start, end, CONTENT);
-      return undefined;
-    }
+    if (!isMultiline && this.repeat(bytes, start, end, intake)) return undefined;
     if (isDone(bytes, start, end)) return this.#endedWell();
     const payload = parse(bytes, start, end);
     if (payload === undefined) return this.#failed(notJson());

@@ -7,6 +7,11 @@ import type { AttemptEnd, Call, Intake } from "../core/ports.ts";
  */
 export interface Translator {
   /**
+   * Takes a payload that says what the one before it said, with another text, and does so without reading it anew.
+   * @returns whether it was one: a payload of one line; any other is untouched
+   */
+  repeat(bytes: Buffer, start: number, end: number, intake: Intake): boolean;
+  /**
    * One payload of the stream, `bytes[start..end)`.
    * @returns the end, where this payload is one; the rest of the stream is then of no interest
    */

@@ -3,7 +3,7 @@ import type { AttemptEnd, Call, Intake } from "../core/ports.ts";
 import type { Translator } from "../dialect/dialect.ts";
 import type { Body, BodySink } from "./body.ts";
 import { afterRead } from "./connector.ts";
-import { EventTooLarge, Splitter } from "./splitter.ts";
+import { EVENT_CLOSING, EVENT_OPENING, EventTooLarge, looksLikeEvent, Splitter } from "./splitter.ts";
 import { Watchdog } from "./watchdog.ts";
 
 export interface PumpLimits {
@@ -67,7 +67,7 @@ export class Pump implements BodySink {
   data(bytes: Buffer, start: number, end: number): void {
     if (this.#hasEnded) return;
     try {
-      this.#splitter.push(bytes, start, end);
+      if (!this.#repeats(bytes, start, end)) this.#splitter.push(bytes, start, end);
     } catch (thrown) {
       this.#end({ status: "failed", fault: faultOf(thrown) });
     }
@@ -76,11 +76,24 @@ export class Pump implements BodySink {
     afterRead(this.#flush);
   }
 
+  /** One event like the one before it, as most reads bring: its lines need not be looked for. */
+  #repeats(bytes: Buffer, start: number, end: number): boolean {
+    if (!looksLikeEvent(bytes, start, end) || !this.#splitter.isBetweenEvents) return false;
+    const from = start + EVENT_OPENING;
+    if (!this.#translator.repeat(bytes, from, end - EVENT_CLOSING, this.#intake)) return false;
+    this.#progressed();
+    return true;
+  }
+
   #payload(bytes: Buffer, start: number, end: number, isMultiline: boolean): void {
     if (this.#hasEnded) return;
     const ended = this.#translator.frame(bytes, start, end, isMultiline, this.#intake);
     if (ended !== undefined) this.#end(ended);
-    else if (this.#intake.hasContent) this.#watchdog.extend(performance.now() + this.#stallTimeoutMs);
+    else if (this.#intake.hasContent) this.#progressed();
+  }
+
+  #progressed(): void {
+    this.#watchdog.extend(performance.now() + this.#stallTimeoutMs);
   }
 
   /** The body is over, by itself, by a fault or because it was given up. */

@@ -45,6 +45,11 @@ export class Splitter {
     this.#onPayload = onPayload;
   }
 
+  /** Nothing is kept of what was read: the next byte begins an event. */
+  get isBetweenEvents(): boolean {
+    return !this.#atStart && !this.#afterCr && this.#lineLength === 0 && this.#dataLines === 0;
+  }
+
   /** Takes what was read, `bytes[start..stop)`. @throws EventTooLarge, and whatever the payload callback throws */
   push(bytes: Buffer, start = 0, stop = bytes.length): void {
     let from = start;
@@ -157,6 +162,21 @@ export class Splitter {
     if (bytes > this.#maxEventBytes)
       throw new EventTooLarge(`one event is larger than ${this.#maxEventBytes} bytes`);
   }
+}
+
+/** What stands around the payload of an event as most servers write it: `data: `, and a blank line. */
+export const EVENT_OPENING = 6;
+export const EVENT_CLOSING = 2;
+
+/** Whether what was read looks like one such event. What lies between may hold line ends all the same. */
+export function looksLikeEvent(bytes: Buffer, start: number, stop: number): boolean {
+  return (
+    stop - start > EVENT_OPENING + EVENT_CLOSING &&
+    bytes[stop - 1] === LF &&
+    bytes[stop - 2] === LF &&
+    bytes[start + DATA.length + 1] === SPACE &&
+    isData(bytes, start, stop)
+  );
 }
 
 /** Where `byte` stands in `bytes[from..stop)`; `stop` where it does not. */
