@@ -36,12 +36,18 @@ async function run(plan: Plan): Promise<void> {
 
 function begin(plan: Plan, stream: number): void {
   const isStuck = stream < (plan.stuck?.streams ?? 0);
-  const own = isStuck ? { ...plan, events: plan.stuck?.events ?? 0, pace: 0 } : plan;
-  const lane = new Lane(plan.events, samples);
+  const events = eventsOf(plan, stream);
+  const own = isStuck ? { ...plan, events: plan.stuck?.events ?? 0, pace: 0 } : { ...plan, events };
+  const lane = new Lane(events, samples);
   if (!isStuck) lanes.push(lane);
   const isSocket = plan.wire === "ws" || plan.wire === "ws-read";
   const reader = isSocket ? readSocket(own, stream, lane) : readHttp(own, stream, lane);
   if (isStuck) reader.socket.pause();
+}
+
+function eventsOf({ events, endsTogether, streams, pace, rampMs }: Plan, stream: number): number {
+  const startsMs = endsTogether === true ? (stream / streams) * rampMs : 0;
+  return events - Math.floor((pace * startsMs) / 1000);
 }
 
 function readHttp(plan: Plan, stream: number, lane: Lane): SseReader | WholeReader {

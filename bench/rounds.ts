@@ -98,7 +98,7 @@ export function steadily(subject: Subject, running: Running, steady: Steady): St
   const { streams, pace, seconds, rampMs = RAMP_MS, settleMs = SETTLE_MS } = steady;
   const events = Math.ceil(pace * (seconds + (rampMs + settleMs + SLACK_MS) / 1000));
   return {
-    plan: { ...basics(subject, running), streams, pace, events, rampMs },
+    plan: { ...basics(subject, running), streams, pace, events, rampMs, endsTogether: true },
     timing: { settleMs, seconds, endMs: 10_000 },
   };
 }

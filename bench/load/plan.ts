@@ -19,6 +19,8 @@ export interface Plan {
   readonly pace: number;
   /** Over which the streams start, evenly. Milliseconds. */
   readonly rampMs: number;
+  /** `events` is the first stream's: those that start later have so many fewer that all end at about the same time. */
+  readonly endsTogether?: boolean;
   /** The first so many streams come unpaced, with so many events, to readers that never read. They are not in the totals. */
   readonly stuck?: { readonly streams: number; readonly events: number };
   readonly headers?: Readonly<Record<string, string>>;

@@ -12,6 +12,7 @@ const PACES = new Map([
   [100, 50],
   [1000, 10],
 ]);
+const LINES = { "sluice-sse": "encoded once", "sluice-each": "encoded for each", bare: "bare writes" };
 const SECONDS = 2;
 const RAMP_MS = 800;
 const SETTLE_MS = 400;
@@ -20,7 +21,7 @@ const TOKENS = 10_000;
 export async function fanOut(bench: Bench): Promise<Section> {
   const seconds = SECONDS * bench.seconds;
   const points = [...PACES.keys()];
-  const subjects = subjectsNamed(["sluice-sse", "sluice-each"]);
+  const subjects = subjectsNamed(["sluice-sse", "sluice-each", "bare"]);
   const all = await interleaved(bench, subjects, points, async (subject, running, streams) => {
     const pace = PACES.get(streams) ?? 1;
     const events = Math.ceil(pace * (seconds + (RAMP_MS + SETTLE_MS) / 1000 + 0.5));
@@ -40,13 +41,22 @@ export async function fanOut(bench: Bench): Promise<Section> {
     name: "fan-out",
     title: "Fan-out: many readers of one generation",
     about:
-      "Processor time for each event and reader, encoded once for all readers and, for comparison, for each reader anew (the same gateway, less the function that shares).",
-    columns: ["readers", "encoded once, us", "encoded for each, us", "ratio"],
+      "Processor time for each event and reader, encoded once for all readers and, for comparison, for each reader anew (the same gateway, less the function that shares); and bare writes of the upstream's bytes to as many sockets, which nobody can save.",
+    columns: [
+      "readers",
+      "encoded once, us",
+      "encoded for each, us",
+      "ratio",
+      "bare writes, us",
+      "once x bare",
+    ],
     rows: points.map((point) => [
       point,
       spreadOf(at("sluice-sse", point)).median,
       spreadOf(at("sluice-each", point)).median,
       ratio(point).median,
+      spreadOf(at("bare", point)).median,
+      spreadOf(cpuRatios(all, "sluice-sse", "bare", point)).median,
     ]),
     goals: [
       {
@@ -62,8 +72,8 @@ export async function fanOut(bench: Bench): Promise<Section> {
         kind: "lines",
         title: "Processor time for each event and reader, microseconds",
         x: "readers",
-        lines: ["sluice-sse", "sluice-each"].map((name) => ({
-          name: name === "sluice-sse" ? "encoded once" : "encoded for each",
+        lines: Object.entries(LINES).map(([name, title]) => ({
+          name: title,
           points: points.map((point) => [point, spreadOf(at(name, point)).median] as const),
         })),
       },

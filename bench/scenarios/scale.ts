@@ -24,7 +24,7 @@ const PACES = new Map([
 const SECONDS = 2;
 /** Streams start over so long, and longer where they are many: what starting them leaves behind is not what a chunk costs. */
 const LEAST_RAMP_MS = 1000;
-const RAMP_MS_A_STREAM = 4;
+const RAMP_MS_A_STREAM = 2.5;
 const SETTLE_MS = 1000;
 const NAMES = ["nginx", "pipe", "sluice-sse", "sluice-ws", "sluice-ws50"];
 /** Descriptors that a proxy needs beside two for each stream. */

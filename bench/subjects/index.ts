@@ -1,4 +1,4 @@
-import { direct, nginx, obvious, pipe } from "./plain.ts";
+import { bare, direct, nginx, obvious, pipe } from "./plain.ts";
 import { portkey } from "./portkey.ts";
 import { sluiceEach, sluiceSse, sluiceWs, sluiceWs50, sluiceWs50Http2 } from "./sluice.ts";
 import type { Subject } from "./subject.ts";
@@ -14,6 +14,7 @@ export const SUBJECTS: readonly Subject[] = [
   sluiceWs50,
   sluiceWs50Http2,
   sluiceEach,
+  bare,
 ];
 
 /** @throws Error that names what is unknown */

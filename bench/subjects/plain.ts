@@ -45,6 +45,14 @@ export const obvious: Subject = {
   start: (rig) => startServer("obvious.ts", rig),
 };
 
+/** Writes to many readers, and nothing else. */
+export const bare: Subject = {
+  name: "bare",
+  title: "bare writes",
+  ...sse,
+  start: (rig) => startServer("bare.ts", rig),
+};
+
 /** One process, so that its processor time is one pid's. */
 const nginxConfig = (folder: string, port: number, upstream: number): string => `
 daemon off; master_process off; worker_processes 1; pid ${folder}/nginx.pid; error_log ${folder}/error.log;

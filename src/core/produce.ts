@@ -70,6 +70,8 @@ function nextPlace(order: Order, left: readonly Upstream[]): Place<Upstream> | u
 
 /** The lease of a place. A generation that is stopped while it waits gives its place up at once. */
 async function granted(generation: Generation, place: Place<Upstream>): Promise<Lease<Upstream>> {
+  // It does not wait, so that there is nothing to give up.
+  if (place.position() === undefined) return place.granted;
   const leave = (): void => place.leave(new Fault("cancelled"));
   const { signal } = generation.stopped;
   signal.addEventListener("abort", leave, { once: true });

@@ -3,7 +3,7 @@
  * milliseconds, want every label, and do not throw: prom-client throws at a value that is no number or that goes down, and an
  * observer must never break a stream. Such a value is left out, and told once a metric.
  */
-import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from "prom-client";
+import { Counter, collectDefaultMetrics, Gauge, Registry } from "prom-client";
 import { Tally } from "./tally.ts";
 
 const PREFIX = "sluice_";
@@ -81,22 +81,17 @@ export class Board {
     labelNames: readonly L[],
     buckets: readonly number[],
   ): Durations<L> {
-    const histogram = new Histogram<L>({ ...this.#describe(name, help, labelNames), buckets: [...buckets] });
-    return {
-      observe: (labels, ms) => {
-        if (ms >= 0 && ms < Number.POSITIVE_INFINITY) histogram.observe(labels, ms / 1000);
-        else this.#fault(PREFIX + name, ms);
-      },
-    };
+    const tally = this.tally(name, help, labelNames, buckets);
+    return { observe: (labels, ms) => tally.child(labels).observe(ms) };
   }
 
-  /** A histogram for what happens once a token. */
-  tally(name: string, help: string, labelName: string, buckets: readonly number[]): Tally {
-    const tally = new Tally(PREFIX + name, help, labelName, buckets, (full, value) =>
+  /** A histogram whose children are kept by who writes them, once a token. */
+  tally(name: string, help: string, labelNames: readonly string[], buckets: readonly number[]): Tally {
+    const tally = new Tally(PREFIX + name, help, labelNames, buckets, (full, value) =>
       this.#fault(full, value),
     );
     // The registry only describes it and calls get(); its type names the library's own classes.
-    this.#registry.registerMetric(tally as unknown as Histogram);
+    this.#registry.registerMetric(tally as unknown as Gauge);
     return tally;
   }
 

@@ -35,7 +35,7 @@ const histograms = (board: Board) => ({
   gaps: board.tally(
     "inter_token_latency_seconds",
     "Time between two content events of a generation as they arrived from the upstream.",
-    "model",
+    ["model"],
     TOKEN,
   ),
   perOutputToken: board.histogram(

@@ -79,7 +79,7 @@ export class Metrics implements Observer {
     });
     this.#keyOf = among([...options.keyNames, NONE]);
     this.#upstreamOf = among(options.upstreams);
-    this.#otherGaps = this.#on.gaps.child(OTHER);
+    this.#otherGaps = this.#on.gaps.child({ model: OTHER });
     this.know(options.models);
     standAtZero(this.#on, options.upstreams);
     this.#on.build.move({ version: options.version, node: process.versions.node }, 1);
@@ -94,7 +94,7 @@ export class Metrics implements Observer {
   know(models: Iterable<string>): void {
     for (const model of models) {
       if (this.#models.size >= MAX_MODELS) return;
-      if (isName(model) && !this.#models.has(model)) this.#models.set(model, this.#on.gaps.child(model));
+      if (isName(model) && !this.#models.has(model)) this.#models.set(model, this.#on.gaps.child({ model }));
     }
   }
 

@@ -1,5 +1,5 @@
 /**
- * A histogram for what happens once a token. prom-client's own builds the label string anew, and turns a bucket's edge into a
+ * The histograms. prom-client's own builds the label string anew, and turns a bucket's edge into a
  * property name, at each observation: about 1 us, where this one takes some 0.03 (`bench/observer.ts`). It has the two things that a
  * prom-client registry asks of a metric: what describes it, and `get()`.
  */
@@ -10,19 +10,20 @@ interface Value {
   readonly value: number;
 }
 
+type Labels = Readonly<Record<string, string>>;
 type Fault = (name: string, value: number) => void;
 
-/** The samples of one label value. */
+/** The samples of one value of the labels. */
 export class Samples {
-  readonly label: string;
+  readonly labels: Labels;
   readonly #edges: Float64Array;
   /** One count a bucket, not cumulated; the last is for what lies beyond every edge. */
   readonly #counts: Float64Array;
   readonly #fault: (value: number) => void;
   #sum = 0;
 
-  constructor(label: string, edges: Float64Array, fault: (value: number) => void) {
-    this.label = label;
+  constructor(labels: Labels, edges: Float64Array, fault: (value: number) => void) {
+    this.labels = labels;
     this.#edges = edges;
     this.#counts = new Float64Array(edges.length + 1);
     this.#fault = fault;
@@ -42,9 +43,9 @@ export class Samples {
     this.#sum += seconds;
   }
 
-  /** The lines of this label value; none before its first sample. */
-  values(name: string, labelName: string): Value[] {
-    const labels = { [labelName]: this.label };
+  /** Its lines; none before its first sample. */
+  values(name: string): Value[] {
+    const { labels } = this;
     const values: Value[] = [];
     let count = 0;
     this.#counts.forEach((n, bucket) => {
@@ -62,38 +63,48 @@ export class Samples {
   }
 }
 
-/** A histogram with one label. */
+/** Between the values of labels, which have none. */
+const SEPARATOR = "\0";
+
 export class Tally {
   readonly name: string;
   readonly help: string;
   readonly type = "histogram";
   readonly aggregator = "sum";
-  readonly #labelName: string;
+  readonly #labelNames: readonly string[];
   readonly #edges: Float64Array;
   readonly #children = new Map<string, Samples>();
   readonly #fault: Fault;
 
-  constructor(name: string, help: string, labelName: string, buckets: readonly number[], fault: Fault) {
+  constructor(
+    name: string,
+    help: string,
+    labelNames: readonly string[],
+    buckets: readonly number[],
+    fault: Fault,
+  ) {
     this.name = name;
     this.help = help;
-    this.#labelName = labelName;
+    this.#labelNames = labelNames;
     this.#edges = Float64Array.from(buckets);
     this.#fault = fault;
   }
 
-  /** Always the same one for the same label value: look it up once and keep it. */
-  child(label: string): Samples {
-    let child = this.#children.get(label);
+  /** Always the same one for the same values. What is written for each token looks it up once and keeps it. */
+  child(labels: Labels): Samples {
+    let key = "";
+    for (const name of this.#labelNames) key += labels[name] + SEPARATOR;
+    let child = this.#children.get(key);
     if (child === undefined) {
-      child = new Samples(label, this.#edges, (value) => this.#fault(this.name, value));
-      this.#children.set(label, child);
+      child = new Samples({ ...labels }, this.#edges, (value) => this.#fault(this.name, value));
+      this.#children.set(key, child);
     }
     return child;
   }
 
   /** What prom-client's registry asks at a scrape. */
   get() {
-    const values = [...this.#children.values()].flatMap((child) => child.values(this.name, this.#labelName));
+    const values = [...this.#children.values()].flatMap((child) => child.values(this.name));
     const { name, help, type, aggregator } = this;
     return Promise.resolve({ name, help, type, aggregator, values });
   }
