@@ -1,11 +1,13 @@
 /** Where the gateway's processor time goes: a V8 profile of it at 200 streams, over SSE and over WebSocket. */
-import { mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { table } from "./report.ts";
 import { measure, type Rig } from "./rig.ts";
 import { steadily } from "./rounds.ts";
 import { sluiceSse, sluiceWs, startSluice } from "./subjects/sluice.ts";
 
+const PROFILER = new URL("subjects/servers/profiler.ts", import.meta.url).href;
 const STREAMS = 200;
 const PACE = 50;
 const SECONDS = 8;
@@ -24,16 +26,23 @@ interface Profile {
 export async function profile(rig: Rig, out: string): Promise<void> {
   mkdirSync(out, { recursive: true });
   for (const subject of [sluiceSse, sluiceWs]) {
-    const folder = join(out, `profile-${subject.name}-${Date.now()}`);
-    mkdirSync(folder);
-    const running = await startSluice(rig, { nodeArgs: ["--cpu-prof", `--cpu-prof-dir=${folder}`] });
-    const step = steadily(subject, running, { streams: STREAMS, pace: PACE, seconds: SECONDS });
-    const { usPerChunk } = await measure(rig, running, step.plan, step.timing);
+    const file = join(out, `${subject.name}-${Date.now()}.cpuprofile`);
+    const running = await startSluice(rig, {
+      nodeArgs: ["--import", PROFILER],
+      env: { PROFILE_OUT: file },
+    });
+    // A first round is the compiler's.
+    const { plan, timing } = steadily(subject, running, { streams: STREAMS, pace: PACE, seconds: SECONDS });
+    await measure(rig, running, plan, timing);
+    const measuring = measure(rig, running, plan, timing);
+    await sleep(plan.rampMs + timing.settleMs);
+    process.kill(running.pid as number, "SIGUSR2");
+    await sleep((timing.seconds - 1) * 1000);
+    process.kill(running.pid as number, "SIGUSR2");
+    const { usPerChunk } = await measuring;
     await running.stop();
-    const [file] = readdirSync(folder).filter((name) => name.endsWith(".cpuprofile"));
-    if (file === undefined) throw new Error(`the gateway wrote no profile into ${folder}`);
-    console.log(`${subject.title}: ${usPerChunk?.toFixed(1)} us/chunk while profiled; ${join(folder, file)}`);
-    console.log(`${table(["function", "where", "ms", "%"], top(join(folder, file)))}\n`);
+    console.log(`${subject.title}: ${usPerChunk?.toFixed(1)} us/chunk while profiled; ${file}`);
+    console.log(`${table(["function", "where", "ms", "%"], top(file))}\n`);
   }
 }
 

@@ -8,10 +8,13 @@ import { text } from "node:stream/consumers";
 
 const [, , port] = process.argv;
 let readers: Socket[] = [];
+/** For those that come late. */
+let said: Buffer[] = [];
 let status = "running";
 
 function generate(body: string): void {
   readers = [];
+  said = [];
   status = "running";
   const headers = { "content-type": "application/json", "content-length": Buffer.byteLength(body) };
   const options = { host: "127.0.0.1", port, path: "/v1/chat/completions", method: "POST", headers };
@@ -29,6 +32,7 @@ const chunk = (bytes: Buffer): Buffer =>
   Buffer.concat([Buffer.from(`${bytes.length.toString(16)}\r\n`), bytes, Buffer.from("\r\n")]);
 
 function tell(bytes: Buffer): void {
+  said.push(bytes);
   for (const reader of readers) reader.write(bytes);
 }
 
@@ -42,6 +46,7 @@ const server = http.createServer(async (request, response) => {
     response.flushHeaders();
     const { socket } = response;
     if (socket === null) return;
+    socket.write(Buffer.concat(said));
     readers.push(socket);
     socket.on("error", () => {});
     socket.on("close", () => {
