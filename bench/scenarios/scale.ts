@@ -4,6 +4,7 @@ import {
   type Bench,
   cpuOf,
   interleaved,
+  median,
   remarks,
   type Series,
   seriesOf,
@@ -11,7 +12,7 @@ import {
   wrongIn,
 } from "../rounds.ts";
 import type { Section } from "../section.ts";
-import { ratios, spreadOf } from "../statistics.ts";
+import { ratios, shown, spreadOf } from "../statistics.ts";
 import { subjectsNamed } from "../subjects/index.ts";
 
 /** Streams, and the pace of each: about 10,000 events a second from 200 on, which the load carries. */
@@ -81,10 +82,23 @@ export async function scale(bench: Bench): Promise<Section> {
       ...left.map(
         (streams) => `${streams} streams need more than the ${limit} open files that this machine allows`,
       ),
+      ...joined(all),
       ...remarks(all),
     ],
     wrong: wrongIn(all.flatMap(({ found }) => found)),
   };
+}
+
+/** Where streams share connections, how much a write carries depends on how much comes at about the same time. */
+function joined(all: readonly Series[]): string[] {
+  const shared = all.filter(({ subject, point }) => subject.perConnection > 1 && point >= 200);
+  const figures = shared.map(
+    (series) =>
+      `${shown(median(series, ({ chunksPerWrite }) => chunksPerWrite))} at ${series.point.toLocaleString("en")} streams`,
+  );
+  return figures.length === 0
+    ? []
+    : [`${shared[0]?.subject.title}: events in a write: ${figures.join(", ")}`];
 }
 
 const pointsOf = (all: readonly Series[], name: string): [number, number][] =>
