@@ -42,6 +42,8 @@ export interface AdmissionRequest<T extends Target> {
 
 /** A place at the gate. */
 export interface Place<T extends Target> {
+  /** Where it did not have to wait: the lease, there at once. */
+  readonly lease?: Lease<T> | undefined;
   /** Resolves with the lease, or rejects with the fault that ended the wait: `queue_timeout`, or what `leave` was given. */
   readonly granted: Promise<Lease<T>>;
   /** 1 for the place that is next; undefined once it no longer waits. */
@@ -62,7 +64,7 @@ const HOLD_WEIGHT = 0.1;
 export class Admission<T extends Target = Target> {
   readonly #limits: AdmissionLimits;
   readonly #line = new Line();
-  readonly #queue: PQueue<Line, PlaceOptions & { signal?: AbortSignal }>;
+  readonly #queue: Quiet;
   /** Leases out, by key and by target. */
   readonly #byKey = new Map<string, number>();
   readonly #byTarget = new Map<string, number>();
@@ -75,7 +77,7 @@ export class Admission<T extends Target = Target> {
   constructor(limits: AdmissionLimits) {
     this.#limits = limits;
     const line = this.#line;
-    this.#queue = new PQueue({
+    this.#queue = new Quiet({
       concurrency: limits.maxConcurrency,
       // p-queue makes its own queue; this hands it ours, whose positions we can read.
       queueClass: class {
@@ -118,11 +120,16 @@ export class Admission<T extends Target = Target> {
 
   /** A slot is free and nobody stands before it: p-queue starts it within the call, so that it needs no deadline and no signal. */
   #enterAtOnce(request: AdmissionRequest<T>): Place<T> {
+    let lease: Lease<T> | undefined;
     const granted = new Promise<Lease<T>>((resolve, reject) => {
-      const hold: Run = () => new Promise<void>((release) => resolve(this.#lease(request, release)));
+      const hold: Run = () =>
+        new Promise<void>((release) => {
+          lease = this.#lease(request, release);
+          resolve(lease);
+        });
       this.#queue.add(hold, { key: request.key }).catch(reject);
     });
-    return { granted, position: () => undefined, leave: () => {} };
+    return { lease, granted, position: () => undefined, leave: () => {} };
   }
 
   /** Seconds after which a refused client may find room, from how long slots have been held of late. */
@@ -225,6 +232,13 @@ export class Admission<T extends Target = Target> {
         release();
       },
     };
+  }
+}
+
+/** p-queue makes and sends some five events for each task. Nobody listens here. */
+class Quiet extends PQueue<Line, PlaceOptions & { signal?: AbortSignal }> {
+  override dispatchEvent(): boolean {
+    return true;
   }
 }
 

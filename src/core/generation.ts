@@ -36,6 +36,10 @@ export interface GenerationPorts {
   readonly disconnectGraceMs: number;
 }
 
+/** The signal of what has ended. */
+const OVER = AbortSignal.abort();
+const nowhere = (): number | undefined => undefined;
+const ignore = (): void => {};
 const round = (ms: number): number => Math.round(ms * 1000) / 1000;
 
 /** One generation: its log, its readers, its state and its one ending. Times are monotonic milliseconds. */
@@ -48,8 +52,6 @@ export class Generation {
   readonly log: Log;
   /** Resolves with the ending; never rejects. */
   readonly ended: Promise<Ending>;
-  /** Aborts when the generation ends by anything but its upstream: the upstream's stream must be given up. */
-  readonly stopped = new AbortController();
   /** Headers of the upstream's answer that may be relayed. */
   answerHeaders: Readonly<Record<string, string>> = {};
   /** The upstream that answers, and how many were asked. */
@@ -59,7 +61,7 @@ export class Generation {
 
   readonly #ports: GenerationPorts;
   readonly #acceptedAt = performance.now();
-  #position: () => number | undefined = () => undefined;
+  #position = nowhere;
   #admittedAt: number | undefined;
   #sentAt: number | undefined;
   #firstContentAt: number | undefined;
@@ -71,7 +73,8 @@ export class Generation {
   /** There is a reader whose first content still has to be timed. */
   #isFirstUntimed = false;
   #grace: NodeJS.Timeout | undefined;
-  #resolveEnded: (ending: Ending) => void = () => {};
+  #resolveEnded: (ending: Ending) => void = ignore;
+  #stop: AbortController | undefined;
 
   constructor(spec: GenerationSpec, ports: GenerationPorts) {
     this.spec = spec;
@@ -143,11 +146,19 @@ export class Generation {
   /** Ends it before or without an upstream's ending, and gives the upstream up. */
   stop(status: "cancelled" | "failed", fault: Fault, outcome: Outcome = status): void {
     if (this.isEnded) return;
+    const stop = this.#stop;
     this.#finish({ status, fault }, outcome);
-    this.stopped.abort(fault);
+    stop?.abort(fault);
   }
 
   // What follows is called by the gateway, the attempt and the readers.
+
+  /** Aborts when the generation ends by anything but its upstream: the upstream's stream must be given up. */
+  get stopped(): AbortSignal {
+    if (this.isEnded) return OVER;
+    this.#stop ??= new AbortController();
+    return this.#stop.signal;
+  }
 
   /** It waits for a slot; `position` tells where. */
   waits(position: () => number | undefined): void {
@@ -239,6 +250,15 @@ export class Generation {
     this.log.end(ending);
     this.#observeEnd(end, outcome, ending.timing);
     this.#resolveEnded(ending);
+    this.#shed();
+  }
+
+  /** Many ended generations are kept for long: what only a running one needs is let go. */
+  #shed(): void {
+    this.#grace = undefined;
+    this.#stop = undefined;
+    this.#position = nowhere;
+    this.#resolveEnded = ignore;
   }
 
   #observeEnd(end: EndOf, outcome: Outcome, timing: Timing): void {

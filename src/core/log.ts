@@ -35,9 +35,9 @@ export class Log {
   #ending: Ending | undefined;
   /** The first that waits, in most logs the only one; a set costs more than all else that is done to wake it. */
   #first: (() => void) | undefined;
-  #waiting = new Set<() => void>();
+  #others: Set<() => void> | undefined;
   /** The set to collect the next that wait, while the others are woken: an entry costs no new one. */
-  #spare: Set<() => void> | undefined = new Set();
+  #spare: Set<() => void> | undefined;
 
   /** @param maxBytes payload bytes past which `append` throws `log_limit` */
   constructor(maxBytes: number, budget: Budget = { used: 0 }) {
@@ -71,7 +71,7 @@ export class Log {
 
   /** How many readers wait for the next entry. */
   get waiting(): number {
-    return this.#waiting.size + (this.#first === undefined ? 0 : 1);
+    return (this.#others?.size ?? 0) + (this.#first === undefined ? 0 : 1);
   }
 
   /**
@@ -175,14 +175,14 @@ export class Log {
 
   /** Calls `ready` once, at the next publish or ending. Every `wait` is ended by that call or by `unwait`. */
   wait(ready: () => void): void {
-    if (ready === this.#first || this.#waiting.has(ready)) return;
+    if (ready === this.#first || this.#others?.has(ready)) return;
     if (this.#first === undefined) this.#first = ready;
-    else this.#waiting.add(ready);
+    else (this.#others ??= new Set()).add(ready);
   }
 
   unwait(ready: () => void): void {
     if (this.#first === ready) this.#first = undefined;
-    else this.#waiting.delete(ready);
+    else this.#others?.delete(ready);
   }
 
   /**
@@ -222,21 +222,17 @@ export class Log {
   #wake(): void {
     const first = this.#first;
     this.#first = undefined;
-    const others = this.#waiting.size > 0 ? this.#takeWaiting() : undefined;
+    const others = this.#others;
+    if (others !== undefined) {
+      // Who waits from here on waits for the next entry. Who is woken may end the log, which wakes again: there is no spare then.
+      this.#others = this.#spare;
+      this.#spare = undefined;
+    }
     first?.();
     if (others === undefined) return;
     for (const ready of others) ready();
     others.clear();
     this.#spare = others;
-  }
-
-  /** Who waits from here on waits for the next entry. */
-  #takeWaiting(): Set<() => void> {
-    const taken = this.#waiting;
-    // Who is woken may end the log, which wakes again: there is no spare then.
-    this.#waiting = this.#spare ?? new Set();
-    this.#spare = undefined;
-    return taken;
   }
 
   #room(length: number): Buffer {

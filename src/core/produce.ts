@@ -15,10 +15,10 @@ export interface Order {
 }
 
 /** Those that are well first; the others are asked only when nothing else is left. */
-export const byHealth = (upstreams: readonly Upstream[]): readonly Upstream[] => [
-  ...upstreams.filter(({ isWell }) => isWell),
-  ...upstreams.filter(({ isWell }) => !isWell),
-];
+export function byHealth(upstreams: readonly Upstream[]): readonly Upstream[] {
+  if (upstreams.every(({ isWell }) => isWell)) return upstreams;
+  return [...upstreams.filter(({ isWell }) => isWell), ...upstreams.filter(({ isWell }) => !isWell)];
+}
 
 /**
  * Asks one upstream after the other until content comes, or the reason of the failure lies elsewhere.
@@ -35,7 +35,8 @@ export async function produce(
   let left = order.upstreams;
   let failed: { readonly upstream: string; readonly code: string } | undefined;
   for (;;) {
-    const lease = await granted(generation, place);
+    // There at once, it is used at once: the upstream is asked before anything else is done for the request.
+    const lease = place.lease ?? (await granted(generation, place));
     generation.admitted();
     // Only now is another one asked: the wait for it may have ended otherwise.
     if (failed !== undefined && !generation.isEnded)
@@ -70,10 +71,8 @@ function nextPlace(order: Order, left: readonly Upstream[]): Place<Upstream> | u
 
 /** The lease of a place. A generation that is stopped while it waits gives its place up at once. */
 async function granted(generation: Generation, place: Place<Upstream>): Promise<Lease<Upstream>> {
-  // It does not wait, so that there is nothing to give up.
-  if (place.position() === undefined) return place.granted;
   const leave = (): void => place.leave(new Fault("cancelled"));
-  const { signal } = generation.stopped;
+  const signal = generation.stopped;
   signal.addEventListener("abort", leave, { once: true });
   if (signal.aborted) leave();
   try {
@@ -93,11 +92,7 @@ async function attempt(
   generation.upstream = upstream.name;
   const intake = new Attempt(generation);
   const headers = generation.observer.attempted(generation.facts, upstream.name);
-  await upstream.attempt(
-    headers === undefined ? call : { ...call, headers },
-    intake,
-    generation.stopped.signal,
-  );
+  await upstream.attempt(headers === undefined ? call : { ...call, headers }, intake, generation.stopped);
   if (!intake.hasEnded && !generation.isEnded) {
     throw new Error(`upstream ${upstream.name} came back without an ending`);
   }

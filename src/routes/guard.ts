@@ -4,7 +4,7 @@ import cors from "@fastify/cors";
 import type { FastifyInstance, FastifyRequest } from "fastify";
 import { Fault } from "../core/errors.ts";
 import { type BrowserRules, checkBrowser } from "../security/browsers.ts";
-import { identify, ticketOf, WEBSOCKET_ROUTE } from "../security/identity.ts";
+import { type Identity, identify, ticketOf, WEBSOCKET_ROUTE } from "../security/identity.ts";
 import { type Keys, NO_OWNER } from "../security/keys.ts";
 import type { Tickets } from "../security/tickets.ts";
 import { dropIfNotTaken, faultOf } from "./faults.ts";
@@ -53,30 +53,47 @@ export async function guard(app: FastifyInstance, options: GuardOptions): Promis
   app.decorateRequest("only", undefined);
   app.decorateRequest("refusal", undefined);
   // Foreign pages first: not even a preflight of theirs is answered.
-  app.addHook("onRequest", async (request, reply) => {
+  // Hooks that have nothing to wait for call back: a promise for each would hold every request up.
+  app.addHook("onRequest", (request, reply, done) => {
     reply.headers({ "x-request-id": request.id, "x-content-type-options": "nosniff" });
     if (options.house.gateway.isDraining || crowd.has(request.raw.socket))
       reply.header("connection", "close");
     if (request.headers.host === undefined && request.raw.httpVersion === "1.1")
       throw new Fault("invalid_request", { message: "The Host header is missing." });
     if (!HEALTH_PATHS.has(pathOf(request))) checkBrowser(browserFacts(request), options.browsers);
+    done();
   });
   await allowOrigins(app, options.browsers.corsOrigins);
-  app.addHook("onRequest", async (request) => {
-    const path = pathOf(request);
-    if (OPEN_PATHS.has(path) || (path === "/metrics" && options.areMetricsOpen)) return;
+  const identityOf = (request: FastifyRequest): Identity | Promise<Identity> | Error => {
     try {
       if (crowd.has(request.raw.socket)) throw new Fault("too_many_connections", { retryAfterS: 1 });
-      Object.assign(request, await identify(shownBy(request), options.keys, options.tickets));
+      return identify(shownBy(request), options.keys, options.tickets);
     } catch (thrown) {
-      if (!isBrowserSocket(request)) throw thrown;
-      request.refusal = faultOf(thrown);
+      return thrown as Error;
     }
+  };
+  app.addHook("onRequest", (request, _reply, done) => {
+    const path = pathOf(request);
+    if (OPEN_PATHS.has(path) || (path === "/metrics" && options.areMetricsOpen)) return done();
+    const take = (identity: Identity): void => {
+      Object.assign(request, identity);
+      done();
+    };
+    const refuse = (thrown: Error): void => {
+      const isToldLater = isBrowserSocket(request);
+      if (isToldLater) request.refusal = faultOf(thrown);
+      done(isToldLater ? undefined : thrown);
+    };
+    const identity = identityOf(request);
+    if (identity instanceof Promise) identity.then(take, refuse);
+    else if (identity instanceof Error) refuse(identity);
+    else take(identity);
   });
-  app.addHook("onSend", async (request, reply) => {
+  app.addHook("onSend", (request, reply, payload, done) => {
     // An address may hold a ticket, and an answer may be one.
     if (!reply.hasHeader("cache-control")) reply.header("cache-control", "no-store");
     dropIfNotTaken(reply.raw, request.raw.socket, options.house.limits.writeStallMs);
+    done(null, payload);
   });
 }
 

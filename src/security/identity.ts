@@ -28,12 +28,16 @@ const GENERATION_ROUTES = new Set([
   "/v1/generations/:id/cancel",
 ]);
 
-/** A key stands before a ticket. @throws Fault `invalid_api_key`, `invalid_ticket`, `not_allowed` */
-export async function identify(shown: Shown, keys: Keys, tickets: Tickets): Promise<Identity> {
-  if (shown.authorization !== undefined || shown.ticket === undefined) {
-    return { owner: keys.ownerOf(shown.authorization) };
-  }
-  const opened = await tickets.read(shown.ticket);
+/** A key stands before a ticket, and is known at once. @throws Fault `invalid_api_key`; a ticket's as its promise rejects */
+export function identify(shown: Shown, keys: Keys, tickets: Tickets): Identity | Promise<Identity> {
+  const { authorization, ticket } = shown;
+  if (authorization !== undefined || ticket === undefined) return { owner: keys.ownerOf(authorization) };
+  return byTicket(ticket, shown, tickets);
+}
+
+/** @throws Fault `invalid_ticket`, `not_allowed` */
+async function byTicket(ticket: string, shown: Shown, tickets: Tickets): Promise<Identity> {
+  const opened = await tickets.read(ticket);
   const { owner, generation } = opened;
   const isWebSocket = shown.route === WEBSOCKET_ROUTE;
   if (generation === undefined) {

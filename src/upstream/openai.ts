@@ -50,7 +50,7 @@ export class OpenAiUpstream implements Upstream {
   readonly #client: OpenAI;
   readonly #health: Health;
   /** By path. */
-  readonly #heads = new Map<string, Promise<Head>>();
+  readonly #heads = new Map<string, Head>();
 
   constructor(options: OpenAiUpstreamOptions) {
     this.name = options.name;
@@ -66,18 +66,19 @@ export class OpenAiUpstream implements Upstream {
     return this.#health.isWell;
   }
 
-  async attempt(asked: Call, intake: Intake, signal: AbortSignal): Promise<void> {
-    const call = { ...asked, firstContentBy: Math.min(asked.firstContentBy, this.#patienceEnds(asked)) };
+  async attempt(wanted: Call, intake: Intake, signal: AbortSignal): Promise<void> {
+    const call = { ...wanted, firstContentBy: Math.min(wanted.firstContentBy, this.#patienceEnds(wanted)) };
     const translator = this.#translator(call);
-    this.#health.follow(intake.settled, signal);
     const giveUp = new AbortController();
     const stop = (): void => giveUp.abort(signal.reason);
     signal.addEventListener("abort", stop, { once: true });
     if (signal.aborted) stop();
+    // First of all the request leaves; what is set up to watch over it comes while the upstream works.
+    const asked = this.#ask(call, intake, giveUp.signal);
     const watchdog = new Watchdog(call.firstContentBy, () => giveUp.abort(new Fault("upstream_timeout")));
+    this.#health.follow(intake.settled, signal);
     try {
-      const answer = await this.#ask(call, intake, giveUp.signal);
-      await this.#take(answer, call, translator, intake, watchdog);
+      await this.#take(await asked, call, translator, intake, watchdog);
     } catch (thrown) {
       const fault = giveUp.signal.aborted ? givenUp(giveUp.signal) : asFault(thrown);
       intake.end({ status: "failed", fault });
@@ -140,9 +141,7 @@ export class OpenAiUpstream implements Upstream {
   ): Promise<void> {
     const isJson = (answer.headers["content-type"] ?? "").startsWith("application/json");
     if (call.stream && !isJson) {
-      // The pump's own clocks take over.
-      watchdog.stop();
-      await new Pump(answer.body, translator, intake, call, this.#options).run();
+      await new Pump(answer.body, translator, intake, watchdog, this.#options).run();
       return;
     }
     // Of JSON where a stream was asked for, only an error in it is told: nothing of it is an event.
@@ -173,7 +172,7 @@ export class OpenAiUpstream implements Upstream {
   ): Promise<Answer> {
     const { observer, dispatcher } = this.#options;
     try {
-      const head = await this.#head(method, path);
+      const head = this.#heads.get(path) ?? (await this.#learnHead(method, path));
       const sent = more === undefined ? head : { ...head, headers: { ...head.headers, ...more } };
       const answer = await exchange(dispatcher, method, sent, body ?? null, signal);
       observer.upstreamAnswered(this.name, String(answer.status));
@@ -186,13 +185,10 @@ export class OpenAiUpstream implements Upstream {
   }
 
   /** The SDK makes the same of each request to a path: it is asked once. Only the paths of posts are few. */
-  #head(method: "GET" | "POST", path: string): Promise<Head> {
+  async #learnHead(method: "GET" | "POST", path: string): Promise<Head> {
     if (method === "GET") return headOf(this.#client, "get", path);
-    let head = this.#heads.get(path);
-    if (head === undefined) {
-      head = headOf(this.#client, "post", path);
-      this.#heads.set(path, head);
-    }
+    const head = await headOf(this.#client, "post", path);
+    this.#heads.set(path, head);
     return head;
   }
 }

@@ -1,10 +1,10 @@
 import { asFault, Fault } from "../core/errors.ts";
-import type { AttemptEnd, Call, Intake } from "../core/ports.ts";
+import type { AttemptEnd, Intake } from "../core/ports.ts";
 import type { Translator } from "../dialect/dialect.ts";
 import type { Body, BodySink } from "./body.ts";
 import { afterRead } from "./connector.ts";
 import { EVENT_CLOSING, EVENT_OPENING, EventTooLarge, looksLikeEvent, Splitter } from "./splitter.ts";
-import { Watchdog } from "./watchdog.ts";
+import type { Watchdog } from "./watchdog.ts";
 
 export interface PumpLimits {
   readonly stallTimeoutMs: number;
@@ -36,8 +36,8 @@ export class Pump implements BodySink {
   #linger: NodeJS.Timeout | undefined;
   #resolve: () => void = () => {};
 
-  /** @param body the answer's stream; @param call for its first-content deadline */
-  constructor(body: Body, translator: Translator, intake: Intake, call: Call, limits: PumpLimits) {
+  /** @param body the answer's stream; @param watchdog the attempt's, which waits for the first content */
+  constructor(body: Body, translator: Translator, intake: Intake, watchdog: Watchdog, limits: PumpLimits) {
     this.#body = body;
     this.#translator = translator;
     this.#intake = intake;
@@ -45,7 +45,8 @@ export class Pump implements BodySink {
     this.#splitter = new Splitter(limits.maxEventBytes, (bytes, start, end, isMultiline) =>
       this.#payload(bytes, start, end, isMultiline),
     );
-    this.#watchdog = new Watchdog(call.firstContentBy, () => this.#stalled());
+    this.#watchdog = watchdog;
+    watchdog.passTo(() => this.#stalled());
   }
 
   /** Runs until the stream is closed. Never rejects. */

@@ -3,7 +3,7 @@
  * the timer is set again when it fires, so that an event costs no timer.
  */
 export class Watchdog {
-  readonly #bark: () => void;
+  #bark: () => void;
   #due: number;
   #timer: NodeJS.Timeout | undefined;
 
@@ -12,6 +12,11 @@ export class Watchdog {
     this.#due = due;
     this.#bark = bark;
     this.#arm();
+  }
+
+  /** From here on another is called. The timer stays: a new one with what is left of its time would be one of its kind. */
+  passTo(bark: () => void): void {
+    this.#bark = bark;
   }
 
   /** There was progress: the next is due at `due`. A later date costs nothing; an earlier one sets the timer anew. */

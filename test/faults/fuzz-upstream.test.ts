@@ -8,6 +8,7 @@ import type { AttemptEnd, Intake } from "../../src/core/ports.ts";
 import { chat as dialect } from "../../src/dialect/chat.ts";
 import { ResponseBody } from "../../src/upstream/body.ts";
 import { Pump } from "../../src/upstream/pump.ts";
+import { Watchdog } from "../../src/upstream/watchdog.ts";
 import { batches, count, inTime, printCounts, SEED, spread } from "../support/fuzz-run.ts";
 import * as draw from "../support/fuzz-upstream.ts";
 import { startProcess } from "../support/gateway.ts";
@@ -85,7 +86,8 @@ test("what an upstream sends, cut anywhere, through the pump", { timeout: 60 * S
       const body = new ResponseBody({
         abort: () => body.finish("broken"),
       } as unknown as Dispatcher.DispatchController);
-      const running = new Pump(body, dialect.translator(call), intake, call, limits).run();
+      const watchdog = new Watchdog(firstContentBy, () => {});
+      const running = new Pump(body, dialect.translator(call), intake, watchdog, limits).run();
       for (const piece of pieces) body.take(piece, 0, piece.length);
       body.finish("whole");
       await inTime(`batch ${n} of the pump`, running);

@@ -183,11 +183,35 @@ describe("the slot", () => {
     expect(seen.outcomes).toEqual(["failed"]);
   });
 
-  it("of a generation that was stopped as it was granted is given on without asking the upstream", async () => {
+  it("of a generation that is stopped as it starts is given on when its upstream has let go", async () => {
     const { gateway, upstream } = newHouse();
     gateway.start(startRequest()).generation.cancel("cancelled");
     await turn();
-    expect([upstream.attempts.length, gateway.levels.inFlight]).toEqual([0, 0]);
+    expect([upstream.at().signal.aborted, gateway.levels.inFlight]).toEqual([true, 1]);
+    upstream.at().close();
+    await turn();
+    expect(gateway.levels.inFlight).toBe(0);
+  });
+
+  it("of a generation that is stopped about when it is granted is given on, asked or not", async () => {
+    const asked = new Set<number>();
+    for (let turns = 0; turns < 12; turns++) {
+      const { gateway, upstream, start } = newHouse({ limits: { maxConcurrency: 1 } });
+      await start();
+      const waiting = await start();
+      upstream.at(0).end().close();
+      for (let turn = 0; turn < turns; turn++) await undefined;
+      waiting.cancel("cancelled");
+      await turn();
+      for (const attempt of upstream.attempts.slice(1)) {
+        expect(attempt.signal.aborted).toBe(true);
+        attempt.close();
+      }
+      await turn();
+      expect(gateway.levels).toMatchObject({ inFlight: 0, queueDepth: 0, active: 0 });
+      asked.add(upstream.attempts.length);
+    }
+    expect(asked).toEqual(new Set([1, 2]));
   });
 });
 
