@@ -70,15 +70,15 @@ export function comparison(first: Metrics, second: Metrics, setting: ReportSetti
 export function notes(metrics: Metrics, unsent: number): string[] {
   const { completed, countedByUsage, countedByEvents, faults, interrupted } = metrics;
   const counted = [
-    ...(countedByUsage > 0 ? [`by the server's usage in ${countedByUsage}`] : []),
+    ...(countedByUsage > 0 ? [`by the server's usage in ${countedByUsage} requests`] : []),
     ...(countedByEvents > 0
       ? [
-          `as events with content in ${countedByEvents}, whose input tokens are unknown and count as 0 unless told`,
+          `as events with content in ${countedByEvents} requests, whose input tokens are unknown and count as 0 unless told`,
         ]
       : []),
   ];
   return [
-    ...(completed > 0 ? [`Tokens were counted ${counted.join(" requests, and ")} requests.`] : []),
+    ...(completed > 0 ? [`Tokens were counted ${counted.join(", and ")}.`] : []),
     ...(interrupted + unsent > 0
       ? [`Interrupted: ${interrupted} requests were running and ${unsent} not yet sent; they count nowhere.`]
       : []),
