@@ -46,14 +46,14 @@ export async function profile(rig: Rig, out: string): Promise<void> {
   }
 }
 
-/** By self time; what was idle is left out. */
+/** By self time; what was idle is left out, and so is the start of the profiler itself. */
 function top(file: string): (string | number)[][] {
   const { nodes, samples, timeDeltas } = JSON.parse(readFileSync(file, "utf8")) as Profile;
   const frames = new Map(nodes.map(({ id, callFrame }) => [id, callFrame]));
   const times = new Map<string, number>();
   samples.forEach((id, index) => {
     const frame = frames.get(id);
-    if (frame === undefined || frame.functionName === "(idle)") return;
+    if (frame === undefined || frame.functionName === "(idle)" || frame.url === "node:inspector") return;
     const where = `${frame.url.replace(/^.*\/(?=(src|node_modules)\/)/, "")}:${frame.lineNumber + 1}`;
     const key = `${frame.functionName || "(anonymous)"}\t${frame.url === "" ? "" : where}`;
     times.set(key, (times.get(key) ?? 0) + (timeDeltas[index] ?? 0) / 1000);
